@@ -1,0 +1,94 @@
+"""The contract of every engine: a whole request in, events out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from bezel.generation.sampling import Sampling
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One produced token, its log-probability, and the most probable alternatives, best first."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """A chat (`messages`) or a completion (`prompt`); exactly one of the two is given."""
+
+    messages: Sequence[Mapping[str, Any]] | None = None
+    prompt: str | Sequence[int] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts and times in seconds of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        return self.prompt_tokens / self.prefill_seconds if self.prefill_seconds else 0.0
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        """The first token comes out of prefill, so decode produced one less."""
+        return (self.completion_tokens - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of answer text: whole characters only, never part of a stop string. May be empty."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last event of a request."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+Event = Delta | Finish
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole answer."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Backend(Protocol):
+    """An engine that answers requests."""
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """Deltas, then one Finish. Closing the iterator cancels the request."""
+
+    def health(self) -> Mapping[str, Any]: ...
+
+    def describe(self) -> Mapping[str, Any]: ...

@@ -1,0 +1,50 @@
+"""Every exception that a user of bezel can see.
+
+Each message says what was wrong, where (file, field or argument) and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BezelError(Exception):
+    """Base of all errors raised on purpose by bezel."""
+
+
+class InvalidRequestError(BezelError, ValueError):
+    """An argument of a call is out of range or contradicts another."""
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt (plus the tokens asked for) is longer than the context."""
+
+
+class UnknownModelError(BezelError, LookupError):
+    """A model name that neither the catalogue nor the hub nor the file system knows."""
+
+
+class ModelFileError(BezelError, ValueError):
+    """A weight, tokenizer or configuration file is truncated, corrupt, hostile or contradicts itself."""
+
+
+class UnsupportedModelError(BezelError, NotImplementedError):
+    """A readable model whose architecture or tensor format has no implementation here."""
+
+
+class DownloadError(BezelError, OSError):
+    """A file could not be fetched from the hub."""
+
+
+class GatedModelError(DownloadError):
+    """The hub wants a licence to be accepted, or a token, before it hands out the files."""
+
+
+class StorageError(BezelError, OSError):
+    """A folder cannot be written, or the disk is full."""
+
+
+class TemplateError(BezelError, ValueError):
+    """A chat template is broken, or refuses the messages."""
+
+
+class KernelLibraryError(BezelError, RuntimeError):
+    """The native library is missing or cannot run on this processor."""

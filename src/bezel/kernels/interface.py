@@ -1,0 +1,144 @@
+"""What a kernel set offers to the models: a few coarse, fused primitives over float32 rows.
+
+Two sets implement it: `reference.Reference` (NumPy, the definition of every kernel) and
+`native.Native` (the compiled library). Activations are C-contiguous float32 throughout; a
+quantised product rounds them to int8 per group of 32 on its own.
+
+Batch invariance: row t of every result depends on row t of the inputs (and on the cache) alone,
+bit for bit, however many rows or segments stand beside it and however many threads run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+
+class Format(Enum):
+    """A tensor format of GGUF: (type id, elements in a block, bytes in a block)."""
+
+    F32 = (0, 1, 4)
+    F16 = (1, 1, 2)
+    Q4_0 = (2, 32, 18)
+    Q8_0 = (8, 32, 34)
+    Q4_K = (12, 256, 144)
+    Q5_K = (13, 256, 176)
+    Q6_K = (14, 256, 210)
+    BF16 = (30, 1, 2)
+
+    def __init__(self, type_id: int, block_elements: int, block_bytes: int) -> None:
+        self.type_id = type_id
+        self.block_elements = block_elements
+        self.block_bytes = block_bytes
+
+    def row_bytes(self, columns: int) -> int:
+        """Bytes of one row of `columns` elements; ValueError where blocks do not divide it."""
+        if columns % self.block_elements:
+            raise ValueError(f"{columns} columns do not divide into {self.name} blocks of {self.block_elements}")
+        return columns // self.block_elements * self.block_bytes
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary tables of one kind of layer: `cos` and `sin` are [positions, head_dim / 2] float32.
+
+    Element i of the first half of a head turns with element i of the second half ("NeoX" order).
+    """
+
+    cos: F32
+    sin: F32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of rows of one sequence: rows [row, row + length) stand at positions [start, start + length)."""
+
+    row: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class KVView:
+    """One layer's keys and values for a batch, in blocks.
+
+    `keys` and `values` are [blocks, block_size, kv_heads, head_dim] float32. `tables[i]` is the int32
+    block table of the sequence of segment i: position p stands in block `tables[i][p // block_size]`,
+    slot `p % block_size`. Blocks that left a sliding window may be -1 in the table.
+    """
+
+    keys: F32
+    values: F32
+    tables: Sequence[I32]
+
+    @property
+    def block_size(self) -> int:
+        return int(self.keys.shape[1])
+
+
+class PackedMatrix(Protocol):
+    """A weight matrix [rows, columns] in one kernel set's memory layout; opaque to the models."""
+
+    format: Format
+    rows: int
+    columns: int
+    nbytes: int
+
+
+class Kernels(Protocol):
+    """The kernel set that a model is given."""
+
+    name: str
+
+    def allocate(self, format: Format, rows: int, columns: int) -> Any:
+        """An empty packed matrix; fill it with `store_rows` from row 0 to the end."""
+
+    def store_rows(self, matrix: Any, first_row: int, raw: U8) -> None:
+        """Pack rows in GGUF byte layout: `raw` is [n, format.row_bytes(columns)] uint8."""
+
+    def linear(self, matrix: Any, x: F32) -> F32:
+        """x [T, columns] -> [T, rows]: x @ W.T.
+
+        Q4_0, Q8_0: x is rounded per group of 32 to int8 (scale = amax / 127, round half to even); the dot
+        of a group is exact int32, multiplied by (weight scale * x scale) and added in group order.
+        Other formats: weights widened to float32, products added in float32.
+        """
+
+    def embed(self, matrix: Any, ids: I32, scale: float) -> F32:
+        """Rows `ids` [T] of the table, widened to float32 and times `scale`: [T, columns]."""
+
+    def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
+        """x / sqrt(mean(x^2) + eps) * weight along the last axis: [..., n]. `weight` is the whole multiplier."""
+
+    def add_norm(self, residual: F32, x: F32, weight: F32 | None, eps: float) -> None:
+        """residual += rms_norm(x, weight, eps), in place; with weight None: residual += x. Both [T, n]."""
+
+    def norm_rope(self, x: F32, weight: F32 | None, eps: float, rope: Rope, positions: I32) -> None:
+        """In place on x [T, heads, head_dim]: rms_norm per head where weight is given, then rotary."""
+
+    def write_cache(self, k: F32, v: F32, kv: KVView, segments: Sequence[Segment]) -> None:
+        """Store k, v [T, kv_heads, head_dim] at the positions of their segments."""
+
+    def attention(
+        self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
+    ) -> F32:
+        """Causal grouped-query attention, q [T, heads, head_dim] -> [T, heads * head_dim].
+
+        The row at position p sees the cached positions max(0, p - window + 1) ... p. Scores are
+        q.k * scale, then soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
+        """
+
+    def geglu(self, gate_up: F32) -> F32:
+        """[T, 2n] -> [T, n]: gelu_tanh(first half) * second half."""
+
+    def soft_cap(self, x: F32, cap: float) -> None:
+        """x = cap * tanh(x / cap), in place."""

@@ -1,0 +1,112 @@
+"""The contract between a model, the weights it is built from and whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from bezel.kernels.interface import F32, I32, Kernels, KVView, Segment
+
+
+@dataclass(frozen=True)
+class LayerCache:
+    """What one layer keeps per position. `window` None means full attention.
+
+    `shared_with` names the layer whose keys and values this layer reads instead of its own.
+    """
+
+    kv_heads: int
+    head_dim: int
+    window: int | None = None
+    shared_with: int | None = None
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """The cache of a whole model, one entry a layer. Models declare it and never allocate it."""
+
+    layers: tuple[LayerCache, ...]
+
+    def bytes_per_sequence(self, context: int, element_bytes: int = 4) -> int:
+        """Bytes that one sequence of `context` positions holds: sliding layers stop at their window."""
+        return sum(
+            2 * layer.kv_heads * layer.head_dim * element_bytes * min(context, layer.window or context)
+            for layer in self.layers
+            if layer.shared_with is None
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A flat run of T tokens made of segments that follow each other without gaps.
+
+    ids: int32 [T]. positions: int32 [T]. logit_rows: int32 [R], the rows whose logits are wanted.
+    """
+
+    ids: I32
+    positions: I32
+    segments: tuple[Segment, ...]
+    logit_rows: I32
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Sequence[int], int, bool]]) -> Batch:
+        """Build from (token ids, start position, logits of every row?) per sequence; else only of the last row."""
+        ids: list[int] = []
+        positions: list[int] = []
+        wanted: list[int] = []
+        segments = []
+        for tokens, start, every_row in parts:
+            row, length = len(ids), len(tokens)
+            segments.append(Segment(row, start, length))
+            ids.extend(tokens)
+            positions.extend(range(start, start + length))
+            wanted.extend(range(row if every_row else row + length - 1, row + length))
+        return cls(np.array(ids, np.int32), np.array(positions, np.int32), tuple(segments), np.array(wanted, np.int32))
+
+
+class CacheView(Protocol):
+    """The cache as a forward pass sees it: `layer(i)` for the sequences of the batch, in segment order."""
+
+    def layer(self, index: int) -> KVView: ...
+
+
+class Weights(Protocol):
+    """Tensors of a checkpoint under their Hugging Face names, text part only, without "model." in front.
+
+    For example "embed_tokens.weight", "layers.0.self_attn.q_proj.weight", "norm.weight".
+    Every read is checked: a missing tensor or a wrong shape raises ModelFileError naming file and tensor.
+    """
+
+    kernels: Kernels
+
+    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+        """One packed matrix from one tensor, or from several stacked by rows (fused projections).
+
+        `shape` is that of the whole result: (rows, columns).
+        """
+
+    def norm(self, name: str, size: int) -> F32:
+        """The multiplier of an RMSNorm, float32 [size]; the "1 +" of Gemma 1-3 is already added."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+
+class TextModel(Protocol):
+    """A causal language model of one family."""
+
+    config: Any
+    cache_spec: CacheSpec
+    vocabulary: int
+    context: int
+
+    def forward(self, batch: Batch, cache: CacheView) -> F32:
+        """Run the batch, writing keys and values to the cache: logits float32 [R, vocabulary]."""
+
+
+class Family(Protocol):
+    """What a model file registers: it reads a Hugging Face text config and builds itself from weights."""
+
+    def __call__(self, config: Mapping[str, Any], weights: Weights, context: int | None = None) -> TextModel: ...

@@ -1,0 +1,35 @@
+"""The contracts that every part is built against."""
+
+import numpy as np
+import pytest
+
+from bezel.errors import InvalidRequestError
+from bezel.generation.sampling import Sampling
+from bezel.kernels.interface import Format
+from bezel.models.interface import Batch, CacheSpec, LayerCache
+
+
+def test_batch_lays_sequences_end_to_end() -> None:
+    batch = Batch.of([([5, 6, 7], 0, False), ([9], 41, False), ([1, 2], 3, True)])
+    assert batch.positions.tolist() == [0, 1, 2, 41, 3, 4]
+    assert batch.logit_rows.tolist() == [2, 3, 4, 5]
+    assert [s.row for s in batch.segments] == [0, 3, 4]
+    assert batch.ids.dtype == np.int32
+
+
+def test_cache_bytes_follow_the_window_and_skip_shared_layers() -> None:
+    spec = CacheSpec((LayerCache(1, 256), LayerCache(1, 256, window=512), LayerCache(1, 256, shared_with=0)))
+    assert spec.bytes_per_sequence(4096) == 2 * 256 * 4 * (4096 + 512)
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "typical_p", "repetition_penalty"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), 1e9])
+def test_sampling_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(InvalidRequestError, match=name):
+        Sampling(**{name: value})
+
+
+def test_rows_that_blocks_do_not_divide_are_refused() -> None:
+    assert Format.Q4_0.row_bytes(64) == 36
+    with pytest.raises(ValueError, match="Q6_K"):
+        Format.Q6_K.row_bytes(640)
