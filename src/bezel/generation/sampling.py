@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bezel.errors import InvalidRequestError
+from bezel.kernels.interface import F32
 
 
 @dataclass(frozen=True)
@@ -38,3 +42,75 @@ class Sampling:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidRequestError(f"{name} is {value!r}; it must lie between {low} and {high}")
+
+
+def log_softmax(logits: F32) -> NDArray[np.float64]:
+    """Log-probabilities of one row of logits [vocabulary], in float64."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+
+
+def penalise(logits: F32, history: Sequence[int], produced: Sequence[int], sampling: Sampling) -> F32:
+    """Logits [vocabulary] after bias and penalties; the input is left as it was.
+
+    The repetition penalty (Keskar et al. 2019, section 4.1) looks at prompt and answer; presence and
+    frequency penalties, as OpenAI's API defines them, at the answer alone.
+    """
+    if not (
+        sampling.logit_bias
+        or sampling.repetition_penalty != 1.0
+        or sampling.presence_penalty
+        or sampling.frequency_penalty
+    ):
+        return logits
+    out = logits.copy()
+    if sampling.repetition_penalty != 1.0 and len(history):
+        seen = np.unique(np.asarray(history, np.int64))
+        values = out[seen]
+        out[seen] = np.where(values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty)
+    if produced and (sampling.presence_penalty or sampling.frequency_penalty):
+        tokens, counts = np.unique(np.asarray(produced, np.int64), return_counts=True)
+        out[tokens] -= (sampling.presence_penalty + sampling.frequency_penalty * counts).astype(np.float32)
+    for token, bias in sampling.logit_bias.items():
+        if not 0 <= token < len(out):
+            raise InvalidRequestError(f"logit_bias names token {token}; the vocabulary has {len(out)} tokens")
+        out[token] += np.float32(bias)
+    return out
+
+
+def distribution(logits: F32, sampling: Sampling) -> NDArray[np.float64]:
+    """Probabilities [vocabulary] after temperature, top-k, typical, top-p and min-p, in that order.
+
+    Each filter keeps at least one token. Typical: Meister et al. 2022; min-p: Nguyen et al. 2024.
+    """
+    probabilities = np.exp(log_softmax(logits / np.float32(sampling.temperature)))
+    if 0 < sampling.top_k < len(probabilities):
+        order = np.argsort(-probabilities, kind="stable")
+        probabilities[order[sampling.top_k :]] = 0.0
+        probabilities /= probabilities.sum()
+    if sampling.typical_p < 1.0:
+        surprise = -np.log(np.maximum(probabilities, 1e-300))
+        entropy = float((probabilities * surprise).sum())
+        distance = np.where(probabilities > 0, np.abs(surprise - entropy), np.inf)
+        _keep_mass(probabilities, np.argsort(distance, kind="stable"), sampling.typical_p)
+    if sampling.top_p < 1.0:
+        _keep_mass(probabilities, np.argsort(-probabilities, kind="stable"), sampling.top_p)
+    if sampling.min_p > 0.0:
+        probabilities[probabilities < sampling.min_p * probabilities.max()] = 0.0
+        probabilities /= probabilities.sum()
+    return probabilities
+
+
+def _keep_mass(probabilities: NDArray[np.float64], order: NDArray[np.int64], mass: float) -> None:
+    """Zero all but the shortest run of `order` whose probability reaches `mass`; renormalise in place."""
+    count = int(np.searchsorted(np.cumsum(probabilities[order]), mass)) + 1
+    probabilities[order[max(count, 1) :]] = 0.0
+    probabilities /= probabilities.sum()
+
+
+def choose(logits: F32, sampling: Sampling, rng: np.random.Generator) -> int:
+    """The next token id from penalised logits [vocabulary]; temperature 0 takes the first maximum."""
+    if sampling.temperature == 0.0:
+        return int(np.argmax(logits))
+    cumulative = np.cumsum(distribution(logits, sampling))
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
