@@ -92,7 +92,7 @@ def config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
 
     def need(key: str, kind: type) -> Any:
         value = metadata.get(f"{architecture}.{key}")
-        if kind is float and isinstance(value, int):
+        if kind is float and type(value) is int:
             value = float(value)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ModelFileError(f"{path}: metadata {architecture}.{key} is {value!r}; a {kind.__name__} is needed")
