@@ -56,7 +56,22 @@ def test_gemma3_metadata_become_a_text_config() -> None:
     assert config["model_type"] == "gemma3_text"
     assert config["query_pre_attn_scalar"] == 256
     assert config["rope_local_base_freq"] == 10000.0
-    assert config["sliding_window_pattern"] == 6
+    assert [i for i, kind in enumerate(config["layer_types"]) if kind == "full_attention"] == [5, 11, 17, 23]
+
+
+def test_flags_say_layer_by_layer_what_slides() -> None:
+    metadata = METADATA | {
+        "gemma3.block_count": 3,
+        "gemma3.attention.sliding_window_pattern": [True, False, True],
+    }
+    kinds = config_from_gguf(metadata, "m.gguf")["layer_types"]
+    assert kinds == ["sliding_attention", "full_attention", "sliding_attention"]
+
+
+@pytest.mark.parametrize("pattern", [0, -1, True, [True], "6", [1] * 26])
+def test_patterns_that_do_not_fit_are_refused(pattern: object) -> None:
+    with pytest.raises(ModelFileError, match="sliding_window_pattern"):
+        config_from_gguf(METADATA | {"gemma3.attention.sliding_window_pattern": pattern}, "m.gguf")
 
 
 def test_the_27b_scales_queries_by_its_width() -> None:

@@ -123,13 +123,28 @@ def config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     largest = {"gemma2": 46, "gemma3": 62}[architecture]
     config["query_pre_attn_scalar"] = hidden // heads if layers == largest else head_dim
     config["sliding_window"] = need("attention.sliding_window", int)
+    config["layer_types"] = _layer_types(architecture, layers, metadata, path)
     if architecture == "gemma2":
         config["attn_logit_softcapping"] = optional("attn_logit_softcapping", float, 50.0)
         config["final_logit_softcapping"] = optional("final_logit_softcapping", float, 30.0)
     else:
         config["rope_local_base_freq"] = optional("rope.freq_base_swa", float, 1e4)
-        config["sliding_window_pattern"] = optional("attention.sliding_window_pattern", int, 6)
         config["final_logit_softcapping"] = optional("final_logit_softcapping", float, None)
         if optional("rope.scaling.type", str, "none") == "linear":
             config["rope_scaling"] = {"rope_type": "linear", "factor": need("rope.scaling.factor", float)}
     return config
+
+
+def _layer_types(architecture: str, layers: int, metadata: Mapping[str, Any], path: str) -> list[str]:
+    """Which layers slide: an array of flags (true slides), or a period whose last layer is full."""
+    if not 1 <= layers <= 1024:
+        raise ModelFileError(f"{path}: metadata {architecture}.block_count is {layers}; 1 to 1024 are possible")
+    key = f"{architecture}.attention.sliding_window_pattern"
+    pattern = metadata.get(key, {"gemma2": 2, "gemma3": 6}[architecture])
+    if type(pattern) is int and pattern >= 1:
+        slides = [i % pattern < pattern - 1 for i in range(layers)]
+    elif isinstance(pattern, list) and len(pattern) == layers and all(type(flag) is bool for flag in pattern):
+        slides = pattern
+    else:
+        raise ModelFileError(f"{path}: metadata {key} is neither a period nor {layers} flags")
+    return ["sliding_attention" if flag else "full_attention" for flag in slides]
