@@ -1,0 +1,129 @@
+"""The kernel set in NumPy: the definition that the native library is tested against. Slow on purpose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bezel.kernels.formats import dequantize
+from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
+
+GROUP = 32
+
+
+@dataclass
+class Matrix:
+    """A weight matrix kept in GGUF's own byte layout: `raw` is [rows, row bytes] uint8."""
+
+    format: Format
+    rows: int
+    columns: int
+    raw: U8
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.raw.nbytes)
+
+
+def quantize_activations(x: F32) -> tuple[NDArray[np.int32], F32]:
+    """Round [T, n] per group of 32: codes int32 [T, n / 32, 32] in -127 ... 127, scales float32 [T, n / 32]."""
+    groups = x.reshape(len(x), -1, GROUP)
+    largest = np.abs(groups).max(axis=2)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    return np.rint(groups * inverse[..., None]).astype(np.int32), largest / np.float32(127)
+
+
+def weight_codes(matrix: Matrix) -> tuple[NDArray[np.int32], F32]:
+    """Q4_0 or Q8_0 codes int32 [rows, groups, 32] and scales float32 [rows, groups]."""
+    blocks = matrix.raw.reshape(matrix.rows, -1, matrix.format.block_bytes)
+    scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)[..., 0]
+    packed = np.ascontiguousarray(blocks[..., 2:])
+    if matrix.format is Format.Q8_0:
+        return packed.view(np.int8).astype(np.int32), scales
+    return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.int32) - 8, scales
+
+
+class Reference:
+    """Implements `Kernels`; see there for what each method promises."""
+
+    name = "reference"
+
+    def allocate(self, format: Format, rows: int, columns: int) -> Matrix:
+        return Matrix(format, rows, columns, np.zeros((rows, format.row_bytes(columns)), np.uint8))
+
+    def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:
+        matrix.raw[first_row : first_row + len(raw)] = raw
+
+    def linear(self, matrix: Matrix, x: F32) -> F32:
+        if matrix.format not in (Format.Q4_0, Format.Q8_0):
+            weights = dequantize(matrix.format, matrix.raw, matrix.columns)
+            return np.stack([weights @ row for row in x]) if len(x) else np.zeros((0, matrix.rows), np.float32)
+        codes, scales = weight_codes(matrix)
+        x_codes, x_scales = quantize_activations(x)
+        out = np.zeros((len(x), matrix.rows), np.float32)
+        for group in range(codes.shape[1]):
+            dots = x_codes[:, group] @ codes[:, group].T
+            out += dots.astype(np.float32) * (x_scales[:, group, None] * scales[None, :, group])
+        return out
+
+    def embed(self, matrix: Matrix, ids: I32, scale: float) -> F32:
+        return dequantize(matrix.format, matrix.raw[ids], matrix.columns) * np.float32(scale)
+
+    def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
+        normed: F32 = x / np.sqrt((x * x).mean(axis=-1, keepdims=True, dtype=np.float32) + np.float32(eps))
+        return normed if weight is None else normed * weight
+
+    def add_norm(self, residual: F32, x: F32, weight: F32 | None, eps: float) -> None:
+        residual += x if weight is None else self.rms_norm(x, weight, eps)
+
+    def norm_rope(self, x: F32, weight: F32 | None, eps: float, rope: Rope, positions: I32) -> None:
+        if weight is not None:
+            x[...] = self.rms_norm(x, weight, eps)
+        half = x.shape[-1] // 2
+        cos, sin = rope.cos[positions][:, None], rope.sin[positions][:, None]
+        first, second = x[..., :half].copy(), x[..., half:].copy()
+        x[..., :half] = first * cos - second * sin
+        x[..., half:] = second * cos + first * sin
+
+    def write_cache(self, k: F32, v: F32, kv: KVView, segments: Sequence[Segment]) -> None:
+        for segment, table in zip(segments, kv.tables, strict=True):
+            positions = np.arange(segment.start, segment.start + segment.length)
+            blocks, slots = table[positions // kv.block_size], positions % kv.block_size
+            rows = slice(segment.row, segment.row + segment.length)
+            kv.keys[blocks, slots] = k[rows]
+            kv.values[blocks, slots] = v[rows]
+
+    def attention(
+        self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
+    ) -> F32:
+        tokens, heads, head_dim = q.shape
+        shared = heads // kv.keys.shape[2]
+        out = np.empty((tokens, heads, head_dim), np.float32)
+        for segment, table in zip(segments, kv.tables, strict=True):
+            for i in range(segment.length):
+                last = segment.start + i
+                seen = np.arange(0 if window is None else max(0, last - window + 1), last + 1)
+                blocks, slots = table[seen // kv.block_size], seen % kv.block_size
+                keys = np.repeat(kv.keys[blocks, slots], shared, axis=1)
+                values = np.repeat(kv.values[blocks, slots], shared, axis=1)
+                scores = np.einsum("hd,shd->hs", q[segment.row + i], keys) * np.float32(scale)
+                if soft_cap is not None:
+                    self.soft_cap(scores, soft_cap)
+                weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+                weights /= weights.sum(axis=1, keepdims=True)
+                out[segment.row + i] = np.einsum("hs,shd->hd", weights, values)
+        return out.reshape(tokens, heads * head_dim)
+
+    def geglu(self, gate_up: F32) -> F32:
+        n = gate_up.shape[1] // 2
+        gate, up = gate_up[:, :n], gate_up[:, n:]
+        inner: F32 = np.float32(math.sqrt(2 / math.pi)) * (gate + np.float32(0.044715) * gate * gate * gate)
+        gated: F32 = np.float32(0.5) * gate * (np.float32(1) + np.tanh(inner)) * up
+        return gated
+
+    def soft_cap(self, x: F32, cap: float) -> None:
+        np.multiply(np.tanh(x / np.float32(cap)), np.float32(cap), out=x)
