@@ -121,9 +121,8 @@ class Reference:
     def geglu(self, gate_up: F32) -> F32:
         n = gate_up.shape[1] // 2
         gate, up = gate_up[:, :n], gate_up[:, n:]
-        inner: F32 = np.float32(math.sqrt(2 / math.pi)) * (gate + np.float32(0.044715) * gate * gate * gate)
-        gated: F32 = np.float32(0.5) * gate * (np.float32(1) + np.tanh(inner)) * up
-        return gated
+        inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate * gate * gate)
+        return np.asarray(0.5 * gate * (1 + np.tanh(inner)) * up, np.float32)
 
     def soft_cap(self, x: F32, cap: float) -> None:
         np.multiply(np.tanh(x / np.float32(cap)), np.float32(cap), out=x)
