@@ -1,0 +1,109 @@
+"""Keys and values of running sequences, in blocks, built from what a model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bezel.errors import ContextLengthError
+from bezel.kernels.interface import F32, I32, KVView
+from bezel.models.interface import CacheSpec
+
+BLOCK = 32
+
+
+@dataclass
+class _Group:
+    """Layers that see alike (the same window) share one block table a sequence."""
+
+    window: int | None
+    blocks: int
+    free: list[int] = field(default_factory=list)
+    tables: dict[int, I32] = field(default_factory=dict)
+
+
+class Cache:
+    """The stores of one model for up to `sequences` sequences of `context` positions each.
+
+    Full layers hold every position; sliding layers give back blocks that have left the window. Pages are
+    taken from the system when first written. `chunk` is the longest segment that a view may have.
+    """
+
+    def __init__(self, spec: CacheSpec, context: int, sequences: int = 1, chunk: int = 512) -> None:
+        self._spec = spec
+        self._context = context
+        self._chunk = chunk
+        self._groups: dict[int | None, _Group] = {}
+        self._keys: dict[int, F32] = {}
+        self._values: dict[int, F32] = {}
+        for index, layer in enumerate(spec.layers):
+            if layer.shared_with is not None:
+                continue
+            group = self._groups.get(layer.window)
+            if group is None:
+                span = context if layer.window is None else min(context, layer.window + chunk + BLOCK)
+                blocks = sequences * -(-span // BLOCK)
+                group = _Group(layer.window, blocks, list(range(blocks - 1, -1, -1)))
+                self._groups[layer.window] = group
+            shape = (group.blocks, BLOCK, layer.kv_heads, layer.head_dim)
+            self._keys[index] = np.zeros(shape, np.float32)
+            self._values[index] = np.zeros(shape, np.float32)
+
+    def begin(self, sequence: int) -> None:
+        """Start (or start over) a sequence with nothing cached."""
+        self.free(sequence)
+        for group in self._groups.values():
+            group.tables[sequence] = np.full(-(-self._context // BLOCK), -1, np.int32)
+
+    def free(self, sequence: int) -> None:
+        """Give back everything that a sequence holds."""
+        for group in self._groups.values():
+            table = group.tables.pop(sequence, None)
+            if table is not None:
+                group.free.extend(int(block) for block in table if block >= 0)
+
+    def view(self, segments: Sequence[tuple[int, int, int]]) -> _View:
+        """Make room for segments (sequence, start, length) and show them, in this order, to a forward pass.
+
+        ContextLengthError where a segment is longer than a chunk or runs past the context.
+        """
+        for _, start, length in segments:
+            if start + length > self._context or length > self._chunk:
+                raise ContextLengthError(
+                    f"positions {start} to {start + length - 1} do not fit a cache of {self._context} positions "
+                    f"filled {self._chunk} at a time"
+                )
+        for group in self._groups.values():
+            for sequence, start, length in segments:
+                self._reserve(group, group.tables[sequence], start, length)
+        return _View(self, [sequence for sequence, _, _ in segments])
+
+    def _reserve(self, group: _Group, table: I32, start: int, length: int) -> None:
+        first = start // BLOCK
+        if group.window is not None:
+            first = max(0, start - group.window + 1) // BLOCK
+            for index in np.flatnonzero(table[:first] >= 0).tolist():
+                group.free.append(int(table[index]))
+                table[index] = -1
+        for index in range(start // BLOCK, (start + length - 1) // BLOCK + 1):
+            if table[index] < 0:
+                table[index] = group.free.pop()
+
+    def _layer(self, index: int, sequences: Sequence[int]) -> KVView:
+        layer = self._spec.layers[index]
+        while layer.shared_with is not None:
+            index = layer.shared_with
+            layer = self._spec.layers[index]
+        tables = self._groups[layer.window].tables
+        return KVView(self._keys[index], self._values[index], [tables[sequence] for sequence in sequences])
+
+
+@dataclass(frozen=True)
+class _View:
+    cache: Cache
+    sequences: Sequence[int]
+
+    def layer(self, index: int) -> KVView:
+        return self.cache._layer(index, self.sequences)

@@ -1,0 +1,126 @@
+"""Generation for one sequence, as plainly as it can be said: the oracle for every faster way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bezel.errors import ContextLengthError, InvalidRequestError
+from bezel.generation.cache import Cache
+from bezel.generation.sampling import Sampling, choose, log_softmax, penalise
+from bezel.kernels.interface import F32
+from bezel.models.interface import Batch, TextModel
+
+PREFILL_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Step:
+    """One produced token: its id, its log-probability and the `top` most probable (id, log-probability).
+
+    Log-probabilities are the model's own, before temperature, filters and penalties.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def check_tokens(model: TextModel, tokens: Sequence[int]) -> None:
+    """Raise InvalidRequestError or ContextLengthError where `tokens` cannot be a prompt of this model."""
+    if not tokens:
+        raise InvalidRequestError("the prompt has no tokens; give at least one")
+    if len(tokens) > model.context:
+        raise ContextLengthError(
+            f"the prompt has {len(tokens)} tokens and the context holds {model.context}; "
+            "shorten it or load the model with a larger context"
+        )
+    low, high = min(tokens), max(tokens)
+    if low < 0 or high >= model.vocabulary:
+        raise InvalidRequestError(
+            f"token id {low if low < 0 else high} is outside the vocabulary of {model.vocabulary} tokens"
+        )
+
+
+def prefill(model: TextModel, cache: Cache, tokens: Sequence[int], every_row: bool = False) -> Iterator[F32]:
+    """Run a prompt through the model in chunks, yielding each chunk's logits [rows, vocabulary]."""
+    for start in range(0, len(tokens), PREFILL_CHUNK):
+        chunk = tokens[start : start + PREFILL_CHUNK]
+        yield model.forward(Batch.of([(chunk, start, every_row)]), cache.view([(0, start, len(chunk))]))
+
+
+def generate(
+    model: TextModel,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    stop_ids: Collection[int] = (),
+    max_tokens: int | None = None,
+    logprobs: int = 0,
+) -> Iterator[Step]:
+    """Yield tokens until a stop id (which is yielded too), `max_tokens` or the end of the context.
+
+    Raises ContextLengthError where prompt and `max_tokens` do not fit into the context together.
+    """
+    check_tokens(model, prompt)
+    room = model.context - len(prompt)
+    if max_tokens is not None and max_tokens < 1:
+        raise InvalidRequestError(f"max_tokens is {max_tokens}; it must be at least 1")
+    if max_tokens is not None and max_tokens > room:
+        raise ContextLengthError(
+            f"{len(prompt)} prompt tokens and {max_tokens} new ones exceed the context of {model.context}; "
+            "ask for fewer tokens or load the model with a larger context"
+        )
+    budget = room if max_tokens is None else max_tokens
+    if budget < 1:
+        raise ContextLengthError(
+            f"the prompt fills the whole context of {model.context} tokens; shorten it to leave room for an answer"
+        )
+    cache = Cache(model.cache_spec, len(prompt) + budget)
+    cache.begin(0)
+    rng = np.random.default_rng(sampling.seed)
+    *_, logits = prefill(model, cache, prompt)
+    produced: list[int] = []
+    while True:
+        row = logits[-1]
+        token = choose(penalise(row, [*prompt, *produced], produced, sampling), sampling, rng)
+        produced.append(token)
+        yield _step(row, token, logprobs)
+        if token in stop_ids or len(produced) == budget:
+            return
+        position = len(prompt) + len(produced) - 1
+        logits = model.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
+
+
+def _step(logits: F32, token: int, count: int) -> Step:
+    logprobs = log_softmax(logits)
+    best = np.argsort(-logprobs, kind="stable")[:count] if count else ()
+    return Step(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+
+def all_logits(model: TextModel, tokens: Sequence[int]) -> F32:
+    """Logits after every token: float32 [T, vocabulary]."""
+    check_tokens(model, tokens)
+    cache = Cache(model.cache_spec, len(tokens))
+    cache.begin(0)
+    return np.concatenate(list(prefill(model, cache, tokens, every_row=True)))
+
+
+def token_logprobs(model: TextModel, tokens: Sequence[int]) -> F32:
+    """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
+    check_tokens(model, tokens)
+    cache = Cache(model.cache_spec, len(tokens))
+    cache.begin(0)
+    found: list[float] = []
+    for logits in prefill(model, cache, tokens, every_row=True):
+        for row in logits[: len(tokens) - 1 - len(found)]:
+            found.append(float(log_softmax(row)[tokens[len(found) + 1]]))
+    return np.array(found, np.float32)
+
+
+def perplexity(model: TextModel, tokens: Sequence[int]) -> float:
+    """exp(-mean log-probability) of tokens 1 ... T-1; needs at least two tokens."""
+    if len(tokens) < 2:
+        raise InvalidRequestError("perplexity needs at least two tokens")
+    return float(np.exp(-token_logprobs(model, tokens).mean()))

@@ -1,0 +1,142 @@
+"""Gemma 3 against Transformers, float32, random weights, every feature alive at a tiny shape."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bezel.errors import ModelFileError
+from bezel.generation.cache import Cache
+from bezel.generation.loop import all_logits, generate, perplexity, token_logprobs
+from bezel.generation.sampling import Sampling
+from bezel.kernels.interface import Format
+from bezel.kernels.reference import Reference
+from bezel.models.gemma3 import Gemma3
+from bezel.models.interface import Batch
+from bezel.testing import ArrayWeights
+from bezel.weights.names import from_hugging_face
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+VARIANTS = {
+    "plain": {},
+    "scaled rope, soft cap, untied": {
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 8.0},
+        },
+        "final_logit_softcapping": 3.0,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def oracle_of(bf16: bool = False, **changes: Any) -> Any:
+    torch.manual_seed(3)
+    config = transformers.Gemma3TextConfig(
+        **{
+            "vocab_size": 96,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 20,
+            "sliding_window": 6,
+            "max_position_embeddings": 128,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "attn_implementation": "eager",
+        }
+        | changes
+    )
+    model = transformers.Gemma3ForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+            if bf16:
+                parameter.copy_(parameter.bfloat16().float())
+    return model
+
+
+def ours_of(oracle: Any, format: Format = Format.F32) -> Gemma3:
+    state = {name: tensor.numpy() for name, tensor in oracle.state_dict().items()}
+    tensors = {name: state[stored] for name, stored in from_hugging_face(state).items()}
+    tensors = {name: array + 1 if array.ndim == 1 else array for name, array in tensors.items()}
+    return Gemma3(oracle.config.to_dict(), ArrayWeights(tensors, Reference(), format))
+
+
+def prompt(seed: int, length: int) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(0, 96, length)]
+
+
+def expected_logits(oracle: Any, tokens: list[int]) -> np.ndarray:
+    with torch.no_grad():
+        return oracle(torch.tensor([tokens])).logits[0].numpy()
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert np.abs(found - expected).max() <= 1e-3 * (expected.max() - expected.min())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_logits_beyond_the_window(variant: str, bf16: bool) -> None:
+    oracle, tokens = oracle_of(bf16, **VARIANTS[variant]), prompt(1, 40)
+    model = ours_of(oracle, Format.BF16 if bf16 else Format.F32)
+    assert_close(all_logits(model, tokens), expected_logits(oracle, tokens))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_greedy_tokens_agree_for_64_steps(variant: str) -> None:
+    oracle, tokens = oracle_of(**VARIANTS[variant]), prompt(2, 11)
+    steps = generate(ours_of(oracle), tokens, Sampling(temperature=0.0), max_tokens=64)
+    expected = list(tokens)
+    for _ in range(64):
+        expected.append(int(expected_logits(oracle, expected)[-1].argmax()))
+    assert [step.token_id for step in steps] == expected[11:]
+
+
+def test_ragged_batches_and_chunks_change_no_bit() -> None:
+    oracle = oracle_of()
+    model = ours_of(oracle)
+    first, second = prompt(3, 45), prompt(4, 9)
+    cache = Cache(model.cache_spec, 64, sequences=2)
+    cache.begin(0)
+    cache.begin(1)
+    rows = []
+    for start, stop in ((0, 33), (33, 34), (34, 45)):
+        parts, views = [(first[start:stop], start, True)], [(0, start, stop - start)]
+        if start == 33:
+            parts.append((second, 0, True))
+            views.append((1, 0, len(second)))
+        logits = model.forward(Batch.of(parts), cache.view(views))
+        rows.append(logits[: stop - start])
+        if start == 33:
+            np.testing.assert_array_equal(logits[1:], all_logits(model, second))
+    np.testing.assert_array_equal(np.concatenate(rows), all_logits(model, first))
+    assert_close(np.concatenate(rows), expected_logits(oracle, first))
+
+
+def test_logprobs_and_perplexity_are_the_oracles() -> None:
+    oracle, tokens = oracle_of(), prompt(5, 30)
+    expected = torch.log_softmax(torch.tensor(expected_logits(oracle, tokens)).double(), -1).numpy()
+    picked = expected[np.arange(29), tokens[1:]]
+    found = token_logprobs(ours_of(oracle), tokens)
+    np.testing.assert_allclose(found, picked, atol=2e-3)
+    assert perplexity(ours_of(oracle), tokens) == pytest.approx(np.exp(-picked.mean()), rel=2e-3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("hidden_size", 0), ("sliding_window", None), ("head_dim", "x")])
+def test_a_wrong_config_names_its_field(name: str, value: object) -> None:
+    config = oracle_of().config.to_dict() | {name: value}
+    with pytest.raises(ModelFileError, match=name):
+        Gemma3(config, ArrayWeights({}, Reference()))
+
+
+def test_tensors_that_contradict_the_config_are_named() -> None:
+    oracle = oracle_of()
+    oracle.config.intermediate_size = 64
+    with pytest.raises(ModelFileError, match=r"mlp\.gate_proj"):
+        ours_of(oracle)
