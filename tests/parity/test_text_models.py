@@ -1,57 +1,68 @@
-"""Gemma 3 against Transformers, float32, random weights, every feature alive at a tiny shape."""
+"""Gemma 1, 2 and 3 against Transformers, float32, random weights, every feature alive at a tiny shape."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bezel.errors import ModelFileError
+from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.generation.cache import Cache
 from bezel.generation.loop import all_logits, generate, perplexity, token_logprobs
 from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import Format
 from bezel.kernels.reference import Reference
-from bezel.models.gemma3 import Gemma3
-from bezel.models.interface import Batch
+from bezel.models.interface import Batch, TextModel
+from bezel.models.registry import build
 from bezel.testing import ArrayWeights
 from bezel.weights.names import from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-VARIANTS = {
-    "plain": {},
-    "scaled rope, soft cap, untied": {
-        "rope_parameters": {
-            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
-            "full_attention": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 8.0},
+SHAPE = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 128,
+    "attn_implementation": "eager",
+}
+GEMMA2 = {
+    "query_pre_attn_scalar": 20,
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "attn_logit_softcapping": 1.5,
+    "final_logit_softcapping": 3.0,
+}
+GEMMA3 = {key: GEMMA2[key] for key in ("query_pre_attn_scalar", "sliding_window", "layer_types")}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemma": ("Gemma", {}),
+    "gemma, one KV head": ("Gemma", {"num_key_value_heads": 1}),
+    "gemma2": ("Gemma2", GEMMA2),
+    "gemma3": ("Gemma3", GEMMA3),
+    "gemma3, scaled rope, soft cap, untied": (
+        "Gemma3",
+        GEMMA3
+        | {
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "full_attention": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 8.0},
+            },
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": False,
         },
-        "final_logit_softcapping": 3.0,
-        "tie_word_embeddings": False,
-    },
+    ),
 }
 
 
-def oracle_of(bf16: bool = False, **changes: Any) -> Any:
+def oracle_of(variant: str = "gemma3", bf16: bool = False) -> Any:
     torch.manual_seed(3)
-    config = transformers.Gemma3TextConfig(
-        **{
-            "vocab_size": 96,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 32,
-            "query_pre_attn_scalar": 20,
-            "sliding_window": 6,
-            "max_position_embeddings": 128,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-            "attn_implementation": "eager",
-        }
-        | changes
-    )
-    model = transformers.Gemma3ForCausalLM(config).eval()
+    family, changes = VARIANTS[variant]
+    config_class = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")
+    model = getattr(transformers, f"{family}ForCausalLM")(config_class(**SHAPE | changes)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
@@ -60,11 +71,11 @@ def oracle_of(bf16: bool = False, **changes: Any) -> Any:
     return model
 
 
-def ours_of(oracle: Any, format: Format = Format.F32) -> Gemma3:
+def ours_of(oracle: Any, format: Format = Format.F32) -> TextModel:
     state = {name: tensor.numpy() for name, tensor in oracle.state_dict().items()}
     tensors = {name: state[stored] for name, stored in from_hugging_face(state).items()}
     tensors = {name: array + 1 if array.ndim == 1 else array for name, array in tensors.items()}
-    return Gemma3(oracle.config.to_dict(), ArrayWeights(tensors, Reference(), format))
+    return build(oracle.config.to_dict(), ArrayWeights(tensors, Reference(), format))
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -83,14 +94,14 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_logits_beyond_the_window(variant: str, bf16: bool) -> None:
-    oracle, tokens = oracle_of(bf16, **VARIANTS[variant]), prompt(1, 40)
+    oracle, tokens = oracle_of(variant, bf16), prompt(1, 40)
     model = ours_of(oracle, Format.BF16 if bf16 else Format.F32)
     assert_close(all_logits(model, tokens), expected_logits(oracle, tokens))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_greedy_tokens_agree_for_64_steps(variant: str) -> None:
-    oracle, tokens = oracle_of(**VARIANTS[variant]), prompt(2, 11)
+    oracle, tokens = oracle_of(variant), prompt(2, 11)
     steps = generate(ours_of(oracle), tokens, Sampling(temperature=0.0), max_tokens=64)
     expected = list(tokens)
     for _ in range(64):
@@ -98,8 +109,9 @@ def test_greedy_tokens_agree_for_64_steps(variant: str) -> None:
     assert [step.token_id for step in steps] == expected[11:]
 
 
-def test_ragged_batches_and_chunks_change_no_bit() -> None:
-    oracle = oracle_of()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ragged_batches_and_chunks_change_no_bit(variant: str) -> None:
+    oracle = oracle_of(variant)
     model = ours_of(oracle)
     first, second = prompt(3, 45), prompt(4, 9)
     cache = Cache(model.cache_spec, 64, sequences=2)
@@ -132,7 +144,7 @@ def test_logprobs_and_perplexity_are_the_oracles() -> None:
 def test_a_wrong_config_names_its_field(name: str, value: object) -> None:
     config = oracle_of().config.to_dict() | {name: value}
     with pytest.raises(ModelFileError, match=name):
-        Gemma3(config, ArrayWeights({}, Reference()))
+        build(config, ArrayWeights({}, Reference()))
 
 
 def test_tensors_that_contradict_the_config_are_named() -> None:
@@ -140,3 +152,8 @@ def test_tensors_that_contradict_the_config_are_named() -> None:
     oracle.config.intermediate_size = 64
     with pytest.raises(ModelFileError, match=r"mlp\.gate_proj"):
         ours_of(oracle)
+
+
+def test_a_foreign_model_type_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedModelError, match="'llama' is not supported; supported: gemma"):
+        build({"model_type": "llama"}, ArrayWeights({}, Reference()))
