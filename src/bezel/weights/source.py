@@ -1,0 +1,85 @@
+"""Where tensors lie: their names, formats and places in files, read row by row and never mapped whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bezel.errors import ModelFileError, UnsupportedModelError
+from bezel.kernels.interface import U8, Format
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: `shape` is outermost first; `format` None marks a type that cannot be read here."""
+
+    name: str
+    format: Format | None
+    type_name: str
+    shape: tuple[int, ...]
+    path: Path
+    offset: int
+    nbytes: int
+
+    @property
+    def columns(self) -> int:
+        return self.shape[-1] if self.shape else 1
+
+    def readable(self) -> Format:
+        """The format, or UnsupportedModelError naming file, tensor and type."""
+        if self.format is None:
+            known = ", ".join(format.name for format in Format)
+            raise UnsupportedModelError(
+                f"{self.path}: tensor {self.name} is stored as {self.type_name}; readable are {known}"
+            )
+        return self.format
+
+
+class TensorSource(Protocol):
+    """An opened set of files with tensors in it."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
+
+    def read_rows(self, name: str, first: int, count: int) -> U8:
+        """Rows first ... first + count - 1 of a tensor flattened to rows: uint8 [count, row bytes]."""
+
+    def close(self) -> None: ...
+
+
+class OpenFiles:
+    """The read half of a `TensorSource`: positional reads from files that are opened once."""
+
+    def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
+        self._tensors = tensors
+        self._files: dict[Path, int] = {}
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        return self._tensors
+
+    def read_rows(self, name: str, first: int, count: int) -> U8:
+        """See `TensorSource.read_rows`. ModelFileError where the file has shrunk meanwhile."""
+        info = self._tensors[name]
+        size = info.readable().row_bytes(info.columns)
+        if first < 0 or count < 0 or (first + count) * size > info.nbytes:
+            raise IndexError(f"rows {first} to {first + count - 1} lie outside tensor {name}")
+        if info.path not in self._files:
+            self._files[info.path] = os.open(info.path, os.O_RDONLY)
+        raw = np.empty((count, size), np.uint8)
+        view, done = raw.reshape(-1).data, 0
+        while done < len(view):
+            got = os.preadv(self._files[info.path], [view[done:]], info.offset + first * size + done)
+            if not got:
+                raise ModelFileError(f"{info.path}: ends inside tensor {name}; download the file again")
+            done += got
+        return raw
+
+    def close(self) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
