@@ -1,0 +1,156 @@
+"""A checkpoint, whatever its files: its config, its tensors under one set of names, and packing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError
+from bezel.kernels.formats import dequantize, quantize
+from bezel.kernels.interface import F32, Format, Kernels
+from bezel.weights import names
+from bezel.weights.gguf import GGUFFile
+from bezel.weights.safetensors import SafetensorsFolder
+from bezel.weights.source import TensorInfo, TensorSource
+
+LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performance": Format.BF16}
+
+_CHUNK_BYTES = 8 << 20
+_WHOLE = (Format.F32, Format.F16, Format.BF16)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint. `stored_names` maps canonical tensor names to those in the files.
+
+    `metadata` is GGUF's (empty for a folder); `folder` is set for Hugging Face folders.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    source: TensorSource
+    stored_names: Mapping[str, str]
+    norms_lack_one: bool
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def info(self, name: str) -> TensorInfo:
+        """What is stored under a canonical name; ModelFileError where nothing is."""
+        if name not in self.stored_names:
+            raise ModelFileError(f"{self.path}: tensor {name} is missing; download the checkpoint again")
+        return self.source.tensors[self.stored_names[name]]
+
+    def close(self) -> None:
+        self.source.close()
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a GGUF file or a Hugging Face folder, reading headers alone.
+
+    Raises UnknownModelError where nothing is there, ModelFileError and UnsupportedModelError for what is.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise UnknownModelError(f"{path}: no such file or folder")
+    file = GGUFFile.open(path)
+    config = names.config_from_gguf(file.metadata, str(path))
+    architecture = file.metadata["general.architecture"]
+    stored = names.from_gguf(architecture, file.tensors)
+    if "embed_tokens.weight" not in stored:
+        raise ModelFileError(f"{path}: tensor token_embd.weight is missing; download the file again")
+    config["vocab_size"] = file.tensors[stored["embed_tokens.weight"]].shape[0]
+    config["tie_word_embeddings"] = "lm_head.weight" not in stored
+    return Checkpoint(path, config, file, stored, norms_lack_one=False, metadata=file.metadata)
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    config = read_json(path / "config.json")
+    source = SafetensorsFolder.open(path)
+    text_config = config.get("text_config", config)
+    if not isinstance(text_config, dict):
+        raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")
+    stored = names.from_hugging_face(source.tensors)
+    return Checkpoint(path, config, source, stored, norms_lack_one=True, folder=path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of at most 64 MiB; ModelFileError names what is wrong with it."""
+    try:
+        if path.stat().st_size > 64 << 20:
+            raise ModelFileError(f"{path}: larger than 64 MiB; this is not a configuration file")
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: missing; the folder needs it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: not valid JSON ({error}); download it again") from None
+    if not isinstance(value, dict):
+        raise ModelFileError(f"{path}: holds a {type(value).__name__}, not an object")
+    return value
+
+
+class CheckpointWeights:
+    """Packs a checkpoint's tensors for one kernel set: the `Weights` that models are built from.
+
+    `level` None keeps the stored formats; otherwise matrices stored as F32, F16 or BF16 are rounded to it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, kernels: Kernels, level: Format | None = None) -> None:
+        self.kernels = kernels
+        self._checkpoint = checkpoint
+        self._level = level
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._checkpoint.stored_names
+
+    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+        """See `models.interface.Weights.matrix`; stored formats that differ are widened to float32."""
+        infos = [self._checkpoint.info(name) for name in names]
+        rows, columns = shape
+        found = [info.shape for info in infos]
+        if any(len(s) != 2 or s[1] != columns for s in found) or sum(s[0] for s in found) != rows:
+            raise ModelFileError(
+                f"{self._checkpoint.path}: {' + '.join(names)} has shape {found}; the config asks for {shape}"
+            )
+        target = self._target_format(infos)
+        packed = self.kernels.allocate(target, rows, columns)
+        row = 0
+        for info in infos:
+            step = max(1, _CHUNK_BYTES // (columns * 4))
+            for first in range(0, info.shape[0], step):
+                raw = self._checkpoint.source.read_rows(info.name, first, min(step, info.shape[0] - first))
+                if info.format is not target:
+                    raw = quantize(target, dequantize(info.readable(), raw, columns))
+                self.kernels.store_rows(packed, row, raw)
+                row += len(raw)
+        return packed
+
+    def _target_format(self, infos: list[TensorInfo]) -> Format:
+        formats = {info.readable() for info in infos}
+        if self._level is not None:
+            stored = next((info for info in infos if info.format not in _WHOLE), None)
+            if stored is None:
+                return self._level
+            if formats != {self._level}:
+                raise InvalidRequestError(
+                    f"{self._checkpoint.path}: {stored.name} is stored as {stored.type_name} and cannot become "
+                    f"{self._level.name} without a second loss; leave the level out, or start from BF16 weights"
+                )
+        return formats.pop() if len(formats) == 1 else Format.F32
+
+    def norm(self, name: str, size: int) -> F32:
+        """See `models.interface.Weights.norm`."""
+        info = self._checkpoint.info(name)
+        if info.shape != (size,):
+            raise ModelFileError(
+                f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for ({size},)"
+            )
+        values: F32 = dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, 1), size)[0]
+        if self._checkpoint.norms_lack_one:
+            values += np.float32(1)
+        return values

@@ -1,0 +1,184 @@
+"""GGUF files, versions 2 and 3: a bounded reader of metadata and of where tensors lie.
+
+Nothing is mapped. Every count and length is checked against the bytes that are left before it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from bezel.errors import ModelFileError, UnsupportedModelError
+from bezel.kernels.interface import Format
+from bezel.weights.source import OpenFiles, TensorInfo
+
+MAGIC = b"GGUF"
+STRING, ARRAY = 8, 9
+SCALARS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
+_FORMATS = {format.type_id: format for format in Format}
+_NAME_LIMIT = 64 << 10
+_DIMENSIONS = 4
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+
+
+class _Reader:
+    """Sequential reads that know how many bytes are left."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.path, self._file = path, file
+        self.left = path.stat().st_size
+
+    def fail(self, what: str) -> ModelFileError:
+        return ModelFileError(f"{self.path}: {what}; download the file again")
+
+    def take(self, size: int, what: str) -> bytes:
+        if size > self.left:
+            raise self.fail(f"{what} needs {size} bytes and {self.left} are left")
+        self.left -= size
+        data = self._file.read(size)
+        if len(data) != size:
+            raise self.fail(f"the file ends inside {what}")
+        return data
+
+    def number(self, code: str, what: str) -> int:
+        value: int = struct.unpack("<" + code, self.take(struct.calcsize(code), what))[0]
+        return value
+
+    def string(self, what: str, limit: int | None = None) -> str:
+        length = self.number("Q", what)
+        if limit is not None and length > limit:
+            raise self.fail(f"{what} is {length} bytes long; {limit} are allowed")
+        try:
+            return self.take(length, what).decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.fail(f"{what} is not UTF-8") from None
+
+    def value(self, kind: int, what: str) -> Any:
+        """A metadata value: a number, a flag, a string, or a list of one of them."""
+        if kind == STRING:
+            return self.string(what)
+        if kind in SCALARS:
+            return self._scalars(kind, 1, what)[0]
+        if kind != ARRAY:
+            raise self.fail(f"{what} has the unknown type {kind}")
+        kind, count = self.number("I", what), self.number("Q", what)
+        if kind == STRING:
+            if count > self.left // 8:
+                raise self.fail(f"{what} promises {count} strings in {self.left} bytes")
+            return [self.string(what) for _ in range(count)]
+        if kind in SCALARS:
+            return self._scalars(kind, count, what)
+        raise self.fail(f"{what} is a list of the type {kind}, which cannot be")
+
+    def _scalars(self, kind: int, count: int, what: str) -> list[Any]:
+        dtype = np.dtype(SCALARS[kind])
+        raw = self.take(count * dtype.itemsize, what)
+        if dtype == np.bool_ and raw.strip(b"\0\1"):
+            raise self.fail(f"{what} is neither true nor false")
+        values: list[Any] = np.frombuffer(raw, dtype).tolist()
+        return values
+
+
+class GGUFFile(OpenFiles):
+    """A GGUF file, or all the shards beside the one named: `metadata` (of the first) and `tensors`."""
+
+    def __init__(self, metadata: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> None:
+        super().__init__(tensors)
+        self.metadata = metadata
+
+    @classmethod
+    def open(cls, path: Path) -> GGUFFile:
+        """Read headers alone. ModelFileError names the file, the field and the way out."""
+        metadata: dict[str, Any] = {}
+        tensors: dict[str, TensorInfo] = {}
+        for shard in _shards(path):
+            if not shard.exists():
+                raise ModelFileError(f"{shard}: this shard is missing; download it into the same folder")
+            found, infos = _read(shard)
+            metadata = metadata or found
+            for info in infos:
+                if info.name in tensors:
+                    raise ModelFileError(f"{shard}: tensor {info.name} stands twice; download the file again")
+                tensors[info.name] = info
+        return cls(metadata, tensors)
+
+
+def _shards(path: Path) -> list[Path]:
+    match = _SHARD.fullmatch(path.name)
+    if match is None or not 1 <= int(match[2]) <= int(match[3]):
+        return [path]
+    return [path.with_name(f"{match[1]}-{i:05}-of-{match[3]}.gguf") for i in range(1, int(match[3]) + 1)]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[TensorInfo]]:
+    with path.open("rb", buffering=1 << 18) as file:
+        reader = _Reader(file, path)
+        size = reader.left
+        if reader.take(4, "the magic number") != MAGIC:
+            raise ModelFileError(f"{path}: not a GGUF file; give a .gguf file or a Hugging Face folder")
+        version = reader.number("I", "the version")
+        if version not in (2, 3):
+            raise UnsupportedModelError(f"{path}: GGUF version {version}; 2 and 3 can be read, convert it again")
+        tensor_count, key_count = reader.number("Q", "the tensor count"), reader.number("Q", "the key count")
+        metadata: dict[str, Any] = {}
+        for _ in range(key_count):
+            key = reader.string("a metadata key", _NAME_LIMIT)
+            if key in metadata:
+                raise reader.fail(f"metadata {key[:80]} stands twice")
+            metadata[key] = reader.value(reader.number("I", key[:80]), f"metadata {key[:80]}")
+        headers = [_tensor_header(reader) for _ in range(tensor_count)]
+        alignment = metadata.get("general.alignment", 32)
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
+            raise reader.fail(f"metadata general.alignment is {alignment!r}, not a power of two")
+        start = -(-(size - reader.left) // alignment) * alignment
+    infos = [_place(path, *header, start, size) for header in headers]
+    end = 0
+    for info in sorted(infos, key=lambda info: (info.offset, info.nbytes)):
+        if info.offset < end:
+            raise reader.fail(f"tensor {info.name} overlaps another")
+        end = info.offset + info.nbytes
+    return metadata, infos
+
+
+def _tensor_header(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
+    name = reader.string("a tensor name", _NAME_LIMIT)
+    what = f"tensor {name[:80]}"
+    dimensions = reader.number("I", what)
+    if not 1 <= dimensions <= _DIMENSIONS:
+        raise reader.fail(f"{what} has {dimensions} dimensions; 1 to {_DIMENSIONS} are possible")
+    shape = tuple(reader.number("Q", what) for _ in range(dimensions))[::-1]
+    return name, shape, reader.number("I", what), reader.number("Q", what)
+
+
+def _place(
+    path: Path, name: str, shape: tuple[int, ...], type_id: int, offset: int, start: int, size: int
+) -> TensorInfo:
+    format = _FORMATS.get(type_id)
+    nbytes = 0
+    if format is not None:
+        if shape[-1] % format.block_elements:
+            raise ModelFileError(
+                f"{path}: tensor {name[:80]}: rows of {shape[-1]} do not divide into {format.name} blocks"
+            )
+        nbytes = math.prod(shape[:-1]) * format.row_bytes(shape[-1])
+    if start + offset + nbytes > size:
+        raise ModelFileError(f"{path}: tensor {name[:80]} ends behind the file's {size} bytes; download the file again")
+    return TensorInfo(name, format, format.name if format else f"type {type_id}", shape, path, start + offset, nbytes)
