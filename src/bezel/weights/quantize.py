@@ -1,0 +1,225 @@
+"""Any checkpoint to a standard GGUF at one level, row chunk by row chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedModelError
+from bezel.kernels.formats import dequantize
+from bezel.kernels.formats import quantize as round_rows
+from bezel.kernels.interface import U8, Format
+from bezel.models import gemma, gemma2, gemma3
+from bezel.weights.checkpoint import Checkpoint
+from bezel.weights.gguf_tokenizer import tokenizer_metadata
+from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
+from bezel.weights.names import config_from_gguf, to_gguf
+
+Config = gemma.Config | gemma2.Config | gemma3.Config
+Progress = Callable[[int, int], None]
+
+_FAMILIES: Mapping[str, tuple[str, type[Config]]] = {
+    "gemma": ("gemma", gemma.Config),
+    "gemma2": ("gemma2", gemma2.Config),
+    "gemma3_text": ("gemma3", gemma3.Config),
+    "gemma3": ("gemma3", gemma3.Config),
+}
+# llama.cpp's numbers for "mostly this format".
+_FILE_TYPES = {Format.F32: 0, Format.Q4_0: 2, Format.Q8_0: 7, Format.BF16: 32}
+_WHOLE = (Format.F32, Format.F16, Format.BF16)
+_CHUNK_BYTES = 8 << 20
+
+
+def quantize(checkpoint: Checkpoint, target: Path, level: Format, progress: Progress | None = None) -> int:
+    """Write `checkpoint` to the GGUF file `target` with its matrices at `level`; returns the file's size.
+
+    `level` is Q4_0, Q8_0, BF16 or F32. Norms are F32 and hold 1 + w; a matrix whose rows 32 does not divide
+    stays F16 at Q4_0 and Q8_0, as llama.cpp does it. `progress(done, total)` counts bytes of tensors.
+    Raises InvalidRequestError for another level or weights that are rounded already, StorageError,
+    ModelFileError, and UnsupportedModelError for what GGUF cannot express. No partial file stays.
+    """
+    if level not in _FILE_TYPES:
+        raise InvalidRequestError(f"{level.name} cannot be written; choose {', '.join(f.name for f in _FILE_TYPES)}")
+    sources = {info.path.resolve() for info in checkpoint.source.tensors.values()}
+    if target.resolve() in sources:
+        raise InvalidRequestError(f"{target}: is being read; choose another name for the result")
+    architecture, config = _config(checkpoint)
+    canonical = {}
+    for name, shape in _shapes(config).items():
+        info = checkpoint.info(name)
+        if info.shape != shape:
+            raise ModelFileError(f"{checkpoint.path}: {name} has shape {info.shape}; the config asks for {shape}")
+        header = TensorHeader(to_gguf(architecture, name), shape, _format(checkpoint, name, level))
+        canonical[header] = name
+    total = sum(header.nbytes for header in canonical)
+    done = 0
+
+    def rows_of(header: TensorHeader) -> Iterator[U8]:
+        nonlocal done
+        for raw in _rows(checkpoint, canonical[header], header.format):
+            yield raw
+            done += raw.nbytes
+            if progress is not None:
+                progress(done, total)
+
+    return write_gguf(target, _metadata(checkpoint, architecture, config, level), list(canonical), rows_of)
+
+
+def _config(checkpoint: Checkpoint) -> tuple[str, Config]:
+    model_type = checkpoint.config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in _FAMILIES:
+        known = ", ".join(_FAMILIES)
+        raise UnsupportedModelError(f"{checkpoint.path}: model_type {model_type!r} is not supported; known: {known}")
+    architecture, family = _FAMILIES[model_type]
+    config = family.from_hf(checkpoint.config.get("text_config", checkpoint.config))
+    if not config.tied and architecture != "gemma3":
+        raise UnsupportedModelError(
+            f"{checkpoint.path}: GGUF's {architecture} has no output matrix of its own; tie the embeddings"
+        )
+    return architecture, config
+
+
+def _layer_count(config: Config) -> int:
+    return config.layers if isinstance(config, gemma.Config) else len(config.sliding)
+
+
+def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Canonical tensor name -> shape, of all that the architecture holds."""
+    hidden, inner, head = config.hidden_size, config.intermediate_size, config.head_dim
+    queries, keys = config.heads * head, config.kv_heads * head
+    layer: dict[str, tuple[int, ...]] = {
+        "input_layernorm": (hidden,),
+        "self_attn.q_proj": (queries, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, queries),
+        "post_attention_layernorm": (hidden,),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    if not isinstance(config, gemma.Config):
+        layer |= {"pre_feedforward_layernorm": (hidden,), "post_feedforward_layernorm": (hidden,)}
+    if isinstance(config, gemma3.Config):
+        layer |= {"self_attn.q_norm": (head,), "self_attn.k_norm": (head,)}
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (config.vocab_size, hidden), "norm.weight": (hidden,)}
+    if not config.tied:
+        shapes["lm_head.weight"] = (config.vocab_size, hidden)
+    for i in range(_layer_count(config)):
+        shapes |= {f"layers.{i}.{name}.weight": shape for name, shape in layer.items()}
+    return shapes
+
+
+def _format(checkpoint: Checkpoint, name: str, level: Format) -> Format:
+    info = checkpoint.info(name)
+    if len(info.shape) == 1:
+        return Format.F32
+    target = Format.F16 if info.columns % level.block_elements else level
+    if info.readable() not in _WHOLE and info.format is not target:
+        raise InvalidRequestError(
+            f"{checkpoint.path}: {info.name} is stored as {info.type_name} and cannot become {target.name} "
+            "without a second loss; start from BF16 weights"
+        )
+    return target
+
+
+def _rows(checkpoint: Checkpoint, name: str, target: Format) -> Iterator[U8]:
+    info = checkpoint.info(name)
+    count = 1 if len(info.shape) == 1 else info.shape[0]
+    step = max(1, _CHUNK_BYTES // (4 * info.columns))
+    add_one = len(info.shape) == 1 and checkpoint.norms_lack_one
+    for first in range(0, count, step):
+        raw = checkpoint.source.read_rows(info.name, first, min(step, count - first))
+        if add_one or info.format is not target:
+            values = dequantize(info.readable(), raw, info.columns)
+            raw = round_rows(target, values + np.float32(1) if add_one else values)
+        yield raw
+
+
+def _metadata(
+    checkpoint: Checkpoint, architecture: str, config: Config, level: Format
+) -> dict[str, Typed | str | bool]:
+    stored = checkpoint.metadata.get("general.name")
+    metadata: dict[str, Typed | str | bool] = {
+        "general.architecture": architecture,
+        "general.name": stored if isinstance(stored, str) else checkpoint.path.resolve().stem,
+        "general.file_type": Typed(Kind.UINT32, _FILE_TYPES[level]),
+        "general.quantization_version": Typed(Kind.UINT32, 2),
+    }
+    metadata |= {f"{architecture}.{key}": value for key, value in _architecture_metadata(config).items()}
+    _check_query_scale(checkpoint, config, metadata)
+    if checkpoint.folder is not None:
+        return metadata | tokenizer_metadata(checkpoint.folder, config.vocab_size)
+    passed = {key: value for key, value in checkpoint.metadata.items() if key.startswith("tokenizer.")}
+    return metadata | {key: _typed(value) for key, value in passed.items()}
+
+
+def _architecture_metadata(config: Config) -> dict[str, Typed | str | bool]:
+    def whole(value: int) -> Typed:
+        return Typed(Kind.UINT32, value)
+
+    def real(value: float) -> Typed:
+        return Typed(Kind.FLOAT32, value)
+
+    metadata: dict[str, Typed | str | bool] = {
+        "vocab_size": whole(config.vocab_size),
+        "context_length": whole(config.context),
+        "embedding_length": whole(config.hidden_size),
+        "block_count": whole(_layer_count(config)),
+        "feed_forward_length": whole(config.intermediate_size),
+        "attention.head_count": whole(config.heads),
+        "attention.head_count_kv": whole(config.kv_heads),
+        "attention.key_length": whole(config.head_dim),
+        "attention.value_length": whole(config.head_dim),
+        "attention.layer_norm_rms_epsilon": real(config.eps),
+        "rope.freq_base": real(config.rope_theta),
+    }
+    if isinstance(config, gemma.Config):
+        return metadata
+    metadata["attention.sliding_window"] = whole(config.window)
+    metadata["attention.sliding_window_pattern"] = _sliding_pattern(config.sliding)
+    if isinstance(config, gemma2.Config):
+        metadata["attn_logit_softcapping"] = real(config.attention_soft_cap)
+    else:
+        metadata["rope.freq_base_swa"] = real(config.rope_local_theta)
+        if config.rope_factor != 1:
+            metadata |= {"rope.scaling.type": "linear", "rope.scaling.factor": real(config.rope_factor)}
+    if config.final_soft_cap is not None:
+        metadata["final_logit_softcapping"] = real(config.final_soft_cap)
+    return metadata
+
+
+def _sliding_pattern(sliding: tuple[bool, ...]) -> Typed:
+    """The period whose last layer is full, or one flag a layer where there is none."""
+    for period in range(1, len(sliding) + 2):
+        if all(slides == (i % period < period - 1) for i, slides in enumerate(sliding)):
+            return Typed(Kind.UINT32, period)
+    return Typed(Kind.BOOL, list(sliding))
+
+
+def _check_query_scale(checkpoint: Checkpoint, config: Config, metadata: Mapping[str, Typed | str | bool]) -> None:
+    """GGUF does not hold the query scale: readers derive it, so it must be what they derive."""
+    if isinstance(config, gemma.Config):
+        return
+    plain = {key: value.value if isinstance(value, Typed) else value for key, value in metadata.items()}
+    derived = config_from_gguf(plain, str(checkpoint.path))["query_pre_attn_scalar"]
+    if not np.isclose(config.query_scale, derived**-0.5, rtol=1e-9):
+        raise UnsupportedModelError(
+            f"{checkpoint.path}: query_pre_attn_scalar is {config.query_scale**-2:g}; GGUF readers take {derived} "
+            "for this shape and no key says otherwise"
+        )
+
+
+def _typed(value: Any) -> Typed | str | bool:
+    """A metadata value of a GGUF file, typed as tokenizer keys are: ids unsigned, lists of types signed."""
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return Typed(Kind.UINT32 if 0 <= value < 1 << 32 else Kind.INT64, value)
+    if isinstance(value, float):
+        return Typed(Kind.FLOAT32, value)
+    kinds = {str: Kind.STRING, bool: Kind.BOOL, float: Kind.FLOAT32}
+    return Typed(kinds.get(type(value[0]), Kind.INT32) if value else Kind.INT32, value)
