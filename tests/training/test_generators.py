@@ -30,8 +30,6 @@ def test_calls_fit_the_tools_on_offer(split):
         two += isinstance(answer, list)
         for call in answer if isinstance(answer, list) else [answer]:
             assert set(call["parameters"]) <= set(schemas[call["name"]]["properties"])
-            for value in call["parameters"].values():
-                assert isinstance(value, bool) or str(value).lower() in example.messages[0]["content"].lower()
     assert 80 < two < 160
 
 
