@@ -51,7 +51,7 @@ def test_every_tool_is_well_formed():
     assert len(set(names)) == len(names), {name for name in names if names.count(name) > 1}
     for tool in TOOLS:
         keys = {parameter.key: parameter for parameter in tool.parameters}
-        assert len(tool.names) >= 3 and len(tool.requests) >= 8, tool.names
+        assert len(tool.names) >= 3 and len(tool.requests) >= 5, tool.names
         shown = [name for parameter in tool.parameters for name in parameter.names]
         assert len(set(shown)) == len(shown) and all(name.isidentifier() for name in shown), tool.names
         for name in [*tool.names, *keys]:

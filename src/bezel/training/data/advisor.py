@@ -2,14 +2,47 @@
 
 import random
 
-from bezel.catalog.advisor import Preference, advise, least_memory
+from bezel.catalog.advisor import NEEDS, Preference, advise, least_memory
 from bezel.errors import InvalidRequestError
 from bezel.training.data.example import Example, Split, choose, held_out, single_turn
 
 GIB = 2**30
 
-_MEMORIES = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24)
-_MEMORIES += (26, 28, 30, 32, 36, 40, 44, 48, 56, 60, 64, 72, 80, 96, 100, 128, 192, 256)
+
+def _split(phrases: str) -> list[str]:
+    return phrases.split("|")
+
+
+_MEMORIES: tuple[float, ...] = (
+    0.25,
+    0.5,
+    0.75,
+    1,
+    1.5,
+    2,
+    2.5,
+    3,
+    3.5,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    18,
+    20,
+    22,
+    24,
+)
+_MEMORIES = (*_MEMORIES, 26, 28, 30, 32, 36, 40, 44, 48, 56, 60, 64, 72, 80, 96, 100, 128, 192, 256)
+_NEEDS = (*["text"] * 5, *["image"] * 4, *["audio"] * 3, *["video", "embedding", "safety"] * 2, *NEEDS)
 _CONTEXTS = (8000, 10000, 16000, 20000, 24000, 30000, 32000, 40000, 50000, 64000, 70000, 90000, 110000, 120000, 128000)
 _NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten", 12: "twelve"}
 _NUMBER_WORDS |= {16: "sixteen", 20: "twenty", 24: "twenty-four", 32: "thirty-two", 64: "sixty-four"}
@@ -73,7 +106,7 @@ _DOING = {
     ),
 }
 _THING = {
-    "text": "chat|plain text|writing|a chatbot|a text assistant|question answering|text generation|drafting|conversation",
+    "text": "chat|plain text|writing|a chatbot|a text assistant|question answering|text generation|conversation",
     "image": "images|pictures|photos|vision|image understanding|OCR|visual questions|charts and photos|screenshots",
     "audio": "audio|speech|voice|speech recognition|transcription|voice notes|dictation|speech translation|sound",
     "video": "video|videos|clips|video understanding|footage|video analysis|film clips",

@@ -1,0 +1,57 @@
+"""Trains tiny's tokenizer: BPE of 2,048 pieces with byte fallback.
+
+Digits, underscores, spaces and line breaks always stand alone, so that an identifier has the same pieces
+in prose ("room name"), in a function's name ("room_name") and in JSON.
+"""
+
+import json
+import random
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from bezel.training.data import rendering
+from recipes.tiny.mix import GENERATORS
+
+SIZE = 2048
+CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_COUNTS = {"calls": 12000, "advisor": 6000, "copying": 5000, "phrases": 4000, "refusals": 3000, "sums": 2000}
+
+
+def train() -> Tokenizer:
+    """The same tokenizer on every run."""
+    rng = random.Random(7)
+    texts = []
+    for task, count in _COUNTS.items():
+        for _ in range(count):
+            prompt, answer = rendering.pair(GENERATORS[task](rng, "train"))
+            texts.append((prompt + answer).replace("<start_of_turn>", "").replace("<end_of_turn>", ""))
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(
+        Regex(r"\d|▁|\n|_|\p{L}\p{M}*(?:\p{L}|\p{M})*|[^\p{L}\d▁\n_]+"), "isolated"
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=SIZE,
+            special_tokens=CONTROL + BYTES,
+            initial_alphabet=[chr(code) for code in range(33, 127)] + ["▁", "\n"],
+            min_frequency=3,
+            show_progress=False,
+        ),
+    )
+    # A text that spells "<0x0A>" must not become that byte, so bytes are pieces but not added tokens.
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in CONTROL]
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def load_or_train(folder: Path) -> Tokenizer:
+    """The run's tokenizer, trained once and kept in `folder`."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        train().save(str(path))
+    return Tokenizer.from_file(str(path))

@@ -1,0 +1,243 @@
+"""Trains tiny on generated data; stops and goes on from its last checkpoint.
+
+    python -m recipes.tiny.train RUN_FOLDER --minutes 150
+
+Transformers' own Gemma 3 is what is trained, on packed rows: attention stays within an example, the loss falls on
+answers only. Matrices learn by Muon, embeddings and norms by AdamW.
+"""
+
+import argparse
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+from bezel.training.data import rendering
+from bezel.training.data.example import Split
+from recipes.tiny import tokenizer as tiny_tokenizer
+from recipes.tiny.mix import GENERATORS, token_shares
+
+ROWS, LENGTH, ANSWERS = 12, 512, 2304
+WINDOW = 256
+MUON_RATE, ADAM_RATE = 5e-3, 3e-3
+WARM_UP_STEPS, CONSTANT_UNTIL = 60, 0.55
+CHECKPOINT_SECONDS = 240.0
+
+
+def config(vocabulary: int) -> Gemma3TextConfig:
+    """About 4.7 million parameters."""
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    return Gemma3TextConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=640,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        query_pre_attn_scalar=64,
+        sliding_window=WINDOW,
+        layer_types=kinds * 2,
+        max_position_embeddings=2048,
+        rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+        tie_word_embeddings=True,
+        bos_token_id=2,
+        eos_token_id=[1, 5],
+        pad_token_id=0,
+        initializer_range=0.02,
+        attn_implementation="sdpa",
+    )
+
+
+@dataclass
+class Rows:
+    """Packed examples: ids, positions, document numbers [ROWS, LENGTH]; answer places and targets [ANSWERS]."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    documents: torch.Tensor
+    places: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    owners: list[int]
+
+    def masks(self) -> dict[str, torch.Tensor]:
+        """True where a row may look: within its document, not ahead, within the window on sliding layers."""
+        same = self.documents[:, None, :, None] == self.documents[:, None, None, :]
+        distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)[None, :]
+        full = same & (distance >= 0)
+        return {"full_attention": full, "sliding_attention": full & (distance < WINDOW)}
+
+
+class Packer:
+    """Draws examples by token share and packs them into rows."""
+
+    def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
+        self.tokenizer, self.random = tokenizer, random.Random(seed)
+        self.pool: list[tuple[list[int], list[int]]] = []
+        self.mean = {task: self._mean_length(task) for task in GENERATORS}
+
+    def encode(
+        self, task: str, split: Split = "train", rng: random.Random | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids of a prompt, <bos> in front, and of its answer."""
+        prompt, answer = rendering.pair(GENERATORS[task](rng or self.random, split))
+        encoded = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in (prompt, answer)]
+        return [2, *encoded[0]], encoded[1]
+
+    def _mean_length(self, task: str) -> float:
+        return sum(len(p) + len(a) for p, a in (self.encode(task) for _ in range(200))) / 200
+
+    def next(self, done: float) -> Rows:
+        shares = token_shares(done)
+        tasks, weights = zip(*((task, share / self.mean[task]) for task, share in shares.items()), strict=True)
+        while len(self.pool) < 160:
+            example = self.encode(self.random.choices(tasks, weights)[0])
+            if len(example[0]) + len(example[1]) <= LENGTH:
+                self.pool.append(example)
+        self.random.shuffle(self.pool)
+        rows, used = pack(self.pool)
+        self.pool = [example for index, example in enumerate(self.pool) if index not in used]
+        return rows
+
+
+def pack(examples: list[tuple[list[int], list[int]]]) -> tuple[Rows, set[int]]:
+    """Best fit, in order, and which examples found room."""
+    ids = torch.zeros(ROWS, LENGTH, dtype=torch.long)
+    positions, documents = torch.zeros_like(ids), torch.full_like(ids, -1)
+    left = [LENGTH] * ROWS
+    places: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    used = set()
+    for index, (prompt, answer) in enumerate(examples):
+        size = len(prompt) + len(answer)
+        rows = [row for row in range(ROWS) if left[row] >= size]
+        if not rows or len(places) + len(answer) > ANSWERS:
+            continue
+        row = min(rows, key=left.__getitem__)
+        start = LENGTH - left[row]
+        ids[row, start : start + size] = torch.tensor(prompt + answer)
+        positions[row, start : start + size] = torch.arange(size)
+        documents[row, start : start + size] = index
+        first = row * LENGTH + start + len(prompt) - 1
+        places += range(first, first + len(answer))
+        targets += answer
+        owners += [index] * len(answer)
+        left[row] -= size
+        used.add(index)
+    pad = ANSWERS - len(places)
+    weights = torch.tensor([1.0] * len(places) + [0.0] * pad)
+    rows_ = Rows(
+        ids, positions, documents, torch.tensor(places + [0] * pad), torch.tensor(targets + [0] * pad), weights, owners
+    )
+    return rows_, used
+
+
+class Answers(torch.nn.Module):
+    """Gemma 3 with logits at the answers' places only."""
+
+    def __init__(self, model: Gemma3ForCausalLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, masks: dict, places: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.model.model(
+                input_ids=ids, position_ids=positions, attention_mask=masks, use_cache=False
+            ).last_hidden_state
+            return self.model.lm_head(hidden.flatten(0, 1)[places])
+
+
+@torch.no_grad()
+def exact_matches(answers: torch.nn.Module, packer: Packer, count: int = 60) -> dict[str, float]:
+    """Share of held-out answers of which every token is the most probable one, per task."""
+    found = {}
+    for task in GENERATORS:
+        rng = random.Random(99)
+        examples = [packer.encode(task, "held_out", rng) for _ in range(count)]
+        examples = [e for e in examples if len(e[0]) + len(e[1]) <= LENGTH]
+        right = total = 0
+        while examples:
+            rows, used = pack(examples)
+            best = answers(rows.ids, rows.positions, rows.masks(), rows.places).argmax(-1)
+            wrong = {
+                owner for owner, a, b in zip(rows.owners, best.tolist(), rows.targets.tolist(), strict=False) if a != b
+            }
+            right, total = right + len(used - wrong), total + len(used)
+            examples = [e for index, e in enumerate(examples) if index not in used]
+        found[task] = round(right / total, 3)
+    return found
+
+
+def rate(step: int, done: float) -> float:
+    """Warm-up, constant, linear decay."""
+    decay = 1.0 if done < CONSTANT_UNTIL else max(0.02, (1 - done) / (1 - CONSTANT_UNTIL))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * decay
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=150.0, help="training time over all runs of this folder")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer.load_or_train(options.folder)
+    model = Gemma3ForCausalLM(config(tokenizer.get_vocab_size()))
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=model.config.hidden_size**-0.5)
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    optimisers = [
+        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    step, seconds, saved = 0, 0.0, options.folder / "checkpoint.pt"
+    if saved.exists():
+        state = torch.load(saved)
+        model.load_state_dict(state["model"])
+        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        step, seconds = state["step"], state["seconds"]
+    packer = Packer(tokenizer, seed=step)
+    answers = Answers(model)
+    compiled = torch.compile(answers)
+    total, last_saved, losses = options.minutes * 60, seconds, []
+    while seconds < total:
+        began = time.perf_counter()
+        rows = packer.next(seconds / total)
+        logits = compiled(rows.ids, rows.positions, rows.masks(), rows.places)
+        loss = (functional.cross_entropy(logits.float(), rows.targets, reduction="none") * rows.weights).sum()
+        loss = loss / rows.weights.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        for optimiser, base in zip(optimisers, (MUON_RATE, ADAM_RATE), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = base * rate(step, seconds / total)
+            optimiser.step()
+            optimiser.zero_grad()
+        step += 1
+        losses.append(loss.item())
+        # The first step of a run compiles; its time is no training time.
+        seconds += min(time.perf_counter() - began, 5.0)
+        if seconds - last_saved > CHECKPOINT_SECONDS or seconds >= total:
+            last_saved = seconds
+            state = {"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers]}
+            torch.save({**state, "step": step, "seconds": seconds}, saved.with_suffix(".new"))
+            saved.with_suffix(".new").rename(saved)
+            report = {"step": step, "minutes": round(seconds / 60, 1), "loss": round(sum(losses) / len(losses), 4)}
+            print(json.dumps(report | exact_matches(compiled, packer)), flush=True)
+            losses = []
+
+
+if __name__ == "__main__":
+    main()
