@@ -1,0 +1,148 @@
+"""Text to token ids and back, for sentencepiece-style BPE vocabularies with byte fallback (all of Gemma's).
+
+Only one vocabulary is ever handed to the `tokenizers` library: the one without control pieces. Text therefore has no
+way to a control id; `encode_scaffold` finds the control pieces itself and encodes only what stands between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.text.vocabulary import Kind, Vocabulary, vocabulary_from_folder, vocabulary_from_gguf
+
+
+class Tokenizer:
+    """Encodes and decodes with one vocabulary. Build it with `from_folder` or `from_gguf`."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._encoder = _encoder(vocabulary)
+        self.bos_id = vocabulary.bos_id
+        self.eos_id = vocabulary.eos_id
+        self.control_ids = frozenset(i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.CONTROL)
+        self._control = {vocabulary.pieces[i]: i for i in self.control_ids if vocabulary.pieces[i]}
+        self.end_of_turn_id = self._control.get("<end_of_turn>")
+        ends = {*vocabulary.end_ids, self.eos_id, self.end_of_turn_id} - {None}
+        self.stop_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> Tokenizer:
+        """From `tokenizer.json`, else `tokenizer.model`, of a Hugging Face folder. Raises ModelFileError."""
+        return cls(vocabulary_from_folder(Path(folder)))
+
+    @classmethod
+    def from_gguf(cls, metadata: Mapping[str, Any], source_name: str) -> Tokenizer:
+        """From the `tokenizer.ggml.*` fields of a GGUF; `source_name` is for messages. Raises ModelFileError."""
+        return cls(vocabulary_from_gguf(metadata, source_name))
+
+    def __len__(self) -> int:
+        return len(self._vocabulary.pieces)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids, control pieces and holes included."""
+        return len(self)
+
+    @property
+    def control_pieces(self) -> Mapping[str, int]:
+        """Spelling to id, for every piece that only scaffolding may use."""
+        return self._control
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` as content: no spelling in it is ever a control id, and no BOS is put in front."""
+        return self._encode(text)
+
+    def encode_scaffold(self, text: str) -> list[int]:
+        """Ids of trusted `text`, in which the spellings of control pieces become their ids."""
+        return self.encode_segments(self.split_control(text))
+
+    def split_control(self, text: str) -> list[tuple[str, bool]]:
+        """`text` cut into (part, is it a control piece); the longest piece wins, empty parts are left out."""
+        if not self._control:
+            return [(text, False)] if text else []
+        parts = self._control_pattern.split(text)
+        return [(part, bool(place % 2)) for place, part in enumerate(parts) if part]
+
+    def encode_segments(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
+        """Ids of (part, is it a control piece) segments. Neighbouring ordinary parts are encoded as one text.
+
+        Raises InvalidRequestError if a part that claims to be a control piece is none.
+        """
+        ids: list[int] = []
+        run: list[str] = []
+        for part, is_control in segments:
+            if not is_control:
+                run.append(part)
+                continue
+            if part not in self._control:
+                raise InvalidRequestError(f"{part!r} is not a control piece of this vocabulary")
+            ids += self._encode("".join(run))
+            ids.append(self._control[part])
+            run.clear()
+        return ids + self._encode("".join(run))
+
+    def decode(self, ids: Sequence[int], keep_control: bool = False) -> str:
+        """Text of `ids`; control pieces are dropped unless kept, bytes that are not UTF-8 become U+FFFD."""
+        return b"".join(self.piece_bytes(i, keep_control) for i in ids).decode("utf-8", errors="replace")
+
+    def piece(self, token_id: int) -> str:
+        """The piece as the vocabulary spells it (▁ for a space). Raises InvalidRequestError outside the vocabulary."""
+        if not 0 <= token_id < len(self):
+            raise InvalidRequestError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
+        return self._vocabulary.pieces[token_id]
+
+    def piece_bytes(self, token_id: int, keep_control: bool = False) -> bytes:
+        """What the piece adds to the text, as bytes: a byte piece is half a character as often as not."""
+        piece, kind = self.piece(token_id), self._vocabulary.kinds[token_id]
+        if kind is Kind.BYTE:
+            return bytes([int(piece[3:5], 16)])
+        if kind is Kind.CONTROL:
+            return piece.encode() if keep_control else b""
+        return piece.replace("▁", " ").encode()
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self._control, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def _encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(
+                f"the text has half a surrogate pair at character {error.start}; send valid Unicode"
+            ) from error
+        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+def _encoder(vocabulary: Vocabulary) -> Any:
+    """The `tokenizers` object over everything but the control pieces."""
+    from tokenizers import AddedToken, models, normalizers
+    from tokenizers import Tokenizer as Encoder
+
+    hidden = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind is Kind.CONTROL}
+    sealed = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind is not Kind.TEXT}
+    pieces = {piece: i for i, piece in enumerate(vocabulary.pieces) if piece and piece not in hidden}
+    merges = [(a, b) for a, b in vocabulary.merges if sealed.isdisjoint((a, b, a + b))]
+    try:
+        model = models.BPE(vocab=pieces, merges=merges, byte_fallback=True)
+    except Exception as error:
+        raise ModelFileError(
+            f"{vocabulary.source}: the pieces and merges contradict each other ({error}); fetch the file again"
+        ) from error
+    encoder = Encoder(model)
+    encoder.normalizer = normalizers.Replace(" ", "▁")
+    encoder.add_tokens([AddedToken(p, normalized=False, special=False) for p in vocabulary.whole])
+    if encoder.get_vocab_size(with_added_tokens=True) != len(pieces):
+        raise ModelFileError(
+            f"{vocabulary.source}: an added piece is missing from the vocabulary; fetch the file again"
+        )
+    return encoder
