@@ -1,0 +1,14 @@
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
+#include <immintrin.h>
+#include "vectors.h"
+
+static inline v16i dot4(v16i sum, v16i weights, int32_t x) {
+    return (v16i)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)weights, _mm512_set1_epi32(x));
+}
+
+static inline v16f half16(const uint16_t *p) { return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+
+#define NAME(name) bezel_##name##_avx512
+#include "kernels.h"
+#endif

@@ -1,0 +1,12 @@
+/* Persistent threads. `parts` never changes a result: a part owns whole outputs. */
+#ifndef BEZEL_POOL_H
+#define BEZEL_POOL_H
+
+typedef void (*bezel_task)(void *arguments, long first, long last);
+
+/* Run task(arguments, first, last) over [0, count), cut into one contiguous range a thread. */
+void bezel_parallel(bezel_task task, void *arguments, long count);
+
+int bezel_thread_count(void);
+
+#endif

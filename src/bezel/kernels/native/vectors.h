@@ -1,0 +1,68 @@
+/* Vectors of 16 lanes on every processor, in GCC's own notation, and the functions of them that need no intrinsics. */
+#ifndef BEZEL_VECTORS_H
+#define BEZEL_VECTORS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef float v16f __attribute__((vector_size(64)));
+typedef int32_t v16i __attribute__((vector_size(64)));
+typedef uint32_t v16u __attribute__((vector_size(64)));
+
+static inline v16f load16(const float *p) {
+    v16f v;
+    memcpy(&v, p, 64);
+    return v;
+}
+
+static inline void store16(float *p, v16f v) { memcpy(p, &v, 64); }
+
+static inline v16f all16(float value) { return value - (v16f){0}; }
+
+static inline v16f select16(v16i mask, v16f yes, v16f no) { return (v16f)(((v16i)yes & mask) | ((v16i)no & ~mask)); }
+
+/* The sum of the lanes, always in the same order. */
+static inline float sum16(v16f v) {
+    float lanes[16];
+    memcpy(lanes, &v, 64);
+    for (int width = 8; width; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+static inline float half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023, bits;
+    if (exponent == 31) bits = sign | 0x7f800000 | fraction << 13;
+    else if (exponent) bits = sign | (exponent + 112) << 23 | fraction << 13;
+    else {
+        float small = (float)fraction * 0x1p-24f;
+        memcpy(&bits, &small, 4);
+        bits |= sign;
+    }
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+/* e^x to about one unit in the last place: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients).
+   Arguments are held within [-87, 88], so nothing overflows and the smallest result is 1.6e-38. */
+static inline v16f exp16(v16f x) {
+    x = select16(x < -87.0f, all16(-87.0f), x);
+    x = select16(x > 88.0f, all16(88.0f), x);
+    v16f magic = all16(12582912.0f), n = (x * 1.44269504f + magic) - magic;
+    v16f r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    v16f p = all16(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    v16i power = (__builtin_convertvector(n, v16i) + 127) << 23;
+    return p * (v16f)power;
+}
+
+
+#endif

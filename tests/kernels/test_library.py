@@ -1,0 +1,211 @@
+"""The compiled kernels against their definitions in NumPy, on every instruction set that the machine has."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.kernels.formats import quantize
+from bezel.kernels.interface import Format, KVView, Rope, Segment
+from bezel.kernels.library import INSTRUCTION_SETS, Native
+from bezel.kernels.reference import Reference
+
+REFERENCE = Reference()
+
+
+def available() -> list[str]:
+    try:
+        best = Native().isa
+    except KernelLibraryError:
+        return []
+    return list(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
+
+
+SETS = available()
+pytestmark = pytest.mark.skipif(not SETS and not os.environ.get("CI"), reason="the compiled kernels are not built")
+EVERY_SET = pytest.mark.parametrize("isa", SETS or ["missing"])
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def raw_rows(format: Format, rows: int, columns: int) -> np.ndarray:
+    if format not in (Format.Q4_K, Format.Q5_K, Format.Q6_K):
+        return quantize(format, normal(1, rows, columns))
+    blocks = np.random.default_rng(2).integers(0, 256, (rows * columns // 256, format.block_bytes), np.uint8)
+    for offset in (208,) if format is Format.Q6_K else (0, 2):
+        blocks[:, offset : offset + 2] = np.full((len(blocks), 1), 0.01, np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def pair(kernels: Native, format: Format, rows: int, columns: int) -> tuple:
+    raw = raw_rows(format, rows, columns)
+    packed = kernels.allocate(format, rows, columns), REFERENCE.allocate(format, rows, columns)
+    for matrix, owner in zip(packed, (kernels, REFERENCE), strict=True):
+        owner.store_rows(matrix, 0, raw[: rows // 2])
+        owner.store_rows(matrix, rows // 2, raw[rows // 2 :])
+    return packed
+
+
+@EVERY_SET
+@pytest.mark.parametrize("format", [Format.Q4_0, Format.Q8_0])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (16, 64), (37, 96), (300, 640)])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 17])
+def test_quantised_products_equal_their_definition_bit_for_bit(
+    isa: str, format: Format, rows: int, columns: int, tokens: int
+) -> None:
+    kernels = Native(isa=isa)
+    matrix, expected = pair(kernels, format, rows, columns)
+    x = normal(3, tokens, columns)
+    x[0, :32] = 0
+    np.testing.assert_array_equal(kernels.linear(matrix, x), REFERENCE.linear(expected, x))
+
+
+@EVERY_SET
+@pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q8_0)])
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_other_products_agree_to_rounding(isa: str, format: Format, tokens: int) -> None:
+    kernels = Native(isa=isa)
+    matrix, expected = pair(kernels, format, 37, 90 if format.block_elements == 1 else 512)
+    x = normal(4, tokens, matrix.columns)
+    wanted = REFERENCE.linear(expected, x)
+    np.testing.assert_allclose(kernels.linear(matrix, x), wanted, atol=2e-6 * np.abs(wanted).max())
+
+
+@EVERY_SET
+@pytest.mark.parametrize("format", list(Format))
+def test_embedding_rows_equal_their_definition(isa: str, format: Format) -> None:
+    kernels = Native(isa=isa)
+    matrix, expected = pair(kernels, format, 37, 512)
+    ids = np.array([0, 36, 5, 5, 16], np.int32)
+    np.testing.assert_array_equal(kernels.embed(matrix, ids, 3.7), REFERENCE.embed(expected, ids, 3.7))
+    with pytest.raises(ValueError, match="outside"):
+        kernels.embed(matrix, np.array([37], np.int32), 1.0)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("format", list(Format))
+def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(isa: str, format: Format) -> None:
+    kernels = Native(threads=2, isa=isa)
+    matrix, _ = pair(kernels, format, 53, 256)
+    x = normal(5, 19, 256)
+    together = kernels.linear(matrix, x)
+    for row in range(len(x)):
+        np.testing.assert_array_equal(kernels.linear(matrix, x[row : row + 1])[0], together[row])
+    np.testing.assert_array_equal(Native(threads=1, isa=isa).linear(matrix, x), together)
+    Native(threads=2)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("n", [7, 16, 64, 640])
+def test_norms_agree(isa: str, n: int) -> None:
+    kernels = Native(isa=isa)
+    x, weight = normal(6, 5, n), normal(7, n)
+    for multiplier in (None, weight):
+        wanted = REFERENCE.rms_norm(x, multiplier, 1e-6)
+        np.testing.assert_allclose(kernels.rms_norm(x, multiplier, 1e-6), wanted, rtol=2e-6, atol=1e-7)
+        ours, theirs = normal(8, 5, n), normal(8, 5, n)
+        kernels.add_norm(ours, x, multiplier, 1e-6)
+        REFERENCE.add_norm(theirs, x, multiplier, 1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rotation_agrees(isa: str, weighted: bool) -> None:
+    kernels = Native(isa=isa)
+    angles = normal(9, 40, 12)
+    rope = Rope(np.cos(angles), np.sin(angles))
+    weight = normal(10, 24) if weighted else None
+    positions = np.array([0, 39, 7], np.int32)
+    ours, theirs = normal(11, 3, 2, 24), normal(11, 3, 2, 24)
+    kernels.norm_rope(ours, weight, 1e-6, rope, positions)
+    REFERENCE.norm_rope(theirs, weight, 1e-6, rope, positions)
+    np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("window", [None, 1, 5, 40])
+@pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("head_dim", [8, 20, 64])
+def test_attention_agrees_and_rows_stand_alone(isa: str, window: int | None, cap: float | None, head_dim: int) -> None:
+    kernels = Native(isa=isa)
+    rng = np.random.default_rng(12)
+    lengths, starts = (9, 1, 33), (3, 30, 0)
+    tables = tuple(
+        np.array(rng.permutation(20)[: -(-(s + n) // 8)], np.int32) for s, n in zip(starts, lengths, strict=True)
+    )
+    keys, values = normal(13, 20, 8, 2, head_dim), normal(14, 20, 8, 2, head_dim)
+    view = KVView(keys, values, tables)
+    segments, row = [], 0
+    for start, length in zip(starts, lengths, strict=True):
+        segments.append(Segment(row, start, length))
+        row += length
+    q = normal(15, row, 4, head_dim) * 3
+    ours = kernels.attention(q, view, segments, 0.3, window, cap)
+    wanted = REFERENCE.attention(q, view, segments, 0.3, window, cap)
+    np.testing.assert_allclose(ours, wanted, atol=3e-6)
+    for segment, table in zip(segments, tables, strict=True):
+        for i in (0, segment.length - 1):
+            alone = kernels.attention(
+                q[segment.row + i : segment.row + i + 1],
+                KVView(keys, values, (table,)),
+                [Segment(0, segment.start + i, 1)],
+                0.3,
+                window,
+                cap,
+            )
+            np.testing.assert_array_equal(alone[0], ours[segment.row + i])
+    with pytest.raises(ValueError, match="block table"):
+        kernels.attention(q[:1], KVView(keys, values, (np.array([-1], np.int32),)), [Segment(0, 3, 1)], 0.3, None, None)
+
+
+@EVERY_SET
+def test_the_cache_is_written_where_the_table_says(isa: str) -> None:
+    kernels = Native(isa=isa)
+    k, v = normal(16, 7, 2, 4), normal(17, 7, 2, 4)
+    views = [
+        KVView(np.zeros((4, 4, 2, 4), np.float32), np.zeros((4, 4, 2, 4), np.float32), (np.array([3, 1], np.int32),))
+        for _ in range(2)
+    ]
+    kernels.write_cache(k, v, views[0], [Segment(0, 1, 7)])
+    REFERENCE.write_cache(k, v, views[1], [Segment(0, 1, 7)])
+    np.testing.assert_array_equal(views[0].keys, views[1].keys)
+    np.testing.assert_array_equal(views[0].values, views[1].values)
+
+
+@EVERY_SET
+def test_gates_and_caps_agree_out_to_their_limits(isa: str) -> None:
+    kernels = Native(isa=isa)
+    gate_up = np.concatenate([normal(18, 3, 2 * 37), np.float32([[-1e4] * 37 + [1] * 37, [1e4] * 37 + [2] * 37])])
+    np.testing.assert_allclose(kernels.geglu(gate_up), REFERENCE.geglu(gate_up), rtol=3e-6, atol=1e-6)
+    ours, theirs = normal(19, 5, 9) * 100, normal(19, 5, 9) * 100
+    kernels.soft_cap(ours, 30.0)
+    REFERENCE.soft_cap(theirs, 30.0)
+    np.testing.assert_allclose(ours, theirs, rtol=2e-6)
+
+
+def test_a_forked_process_has_its_own_threads() -> None:
+    kernels = Native(threads=2)
+    matrix, _ = pair(kernels, Format.Q8_0, 64, 64)
+    x = normal(20, 3, 64)
+    expected = kernels.linear(matrix, x)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(kernels.linear(matrix, x), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequestError, match="avx9000"):
+        Native(isa="avx9000")
+    monkeypatch.setenv("BEZEL_THREADS", "many")
+    with pytest.raises(InvalidRequestError, match="BEZEL_THREADS"):
+        Native()
+    with pytest.raises(ValueError, match="contiguous"):
+        kernels = Native(threads=1)
+        kernels.linear(kernels.allocate(Format.F32, 4, 4), normal(21, 4, 4).T)
