@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,3 +45,57 @@ class ArrayWeights:
         if tensor.shape != (size,):
             raise ModelFileError(f"{name} has shape {tensor.shape}; the config asks for ({size},)")
         return tensor
+
+
+def write_checkpoint(folder: Path, seed: int = 0) -> Path:
+    """A Hugging Face folder of a random Gemma 3 with two layers and a vocabulary of bytes and control pieces."""
+    control = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+    pieces = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    hidden, ffn, heads, kv_heads, head_dim = 64, 96, 2, 1, 32
+    config = {
+        "model_type": "gemma3_text",
+        "vocab_size": len(pieces),
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "query_pre_attn_scalar": head_dim,
+        "sliding_window": 16,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "max_position_embeddings": 512,
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (len(pieces), hidden),
+        "model.norm.weight": (hidden,),
+    }
+    for layer in range(2):
+        name = f"model.layers.{layer}."
+        for norm in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
+            shapes[f"{name}{norm}_layernorm.weight"] = (hidden,)
+        for part, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+            shapes[f"{name}self_attn.{part}_proj.weight"] = (count * head_dim, hidden)
+        shapes |= {f"{name}self_attn.{part}_norm.weight": (head_dim,) for part in "qk"}
+        shapes[f"{name}self_attn.o_proj.weight"] = (hidden, heads * head_dim)
+        shapes |= {f"{name}mlp.{part}_proj.weight": (ffn, hidden) for part in ("gate", "up")}
+        shapes[f"{name}mlp.down_proj.weight"] = (hidden, ffn)
+    rng = np.random.default_rng(seed)
+    header: dict[str, Any] = {}
+    data = b""
+    for name, shape in shapes.items():
+        raw = (rng.standard_normal(shape) * 0.1).astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 5]}))
+    tokenizer = {
+        "added_tokens": [{"id": i, "content": piece, "special": True} for i, piece in enumerate(control)],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "model": {"type": "BPE", "byte_fallback": True, "vocab": {p: i for i, p in enumerate(pieces)}, "merges": []},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bezel.generation.sampling import Sampling
+from bezel.text.calls import Call
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -74,13 +75,14 @@ Event = Delta | Finish
 
 @dataclass(frozen=True)
 class Result:
-    """A whole answer."""
+    """A whole answer; `calls` are the function calls that it consists of, where tools were offered."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 class Backend(Protocol):

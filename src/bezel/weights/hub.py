@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from bezel.errors import DownloadError, GatedModelError, InvalidRequestError, StorageError, UnknownModelError
@@ -29,9 +30,11 @@ class Reference:
 def parse_reference(name: str) -> Reference:
     """Read `path`, `owner/name`, `owner/name@revision`, `owner/name:file.gguf` or both suffixes.
 
-    What exists on disk wins; a name that can only be a path (absolute, `./`, `~`, or ending in .gguf
-    without a colon) is never looked up on the hub. Raises InvalidRequestError or UnknownModelError.
+    "tiny" is the embedded model. What exists on disk wins; a name that can only be a path (absolute, `./`,
+    `~`, or ending in .gguf without a colon) is never looked up on the hub. Raises InvalidRequestError or UnknownModelError.
     """
+    if name == "tiny":
+        return Reference(path=Path(str(resources.files("bezel").joinpath("tiny/tiny.gguf"))))
     path = Path(name).expanduser()
     if name and path.exists():
         return Reference(path=path)

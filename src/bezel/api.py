@@ -1,0 +1,110 @@
+"""The Python API: `bezel.load("google/gemma-3-1b-it").chat("Hello").text`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bezel.backends.interface import Delta, Event, Request, Result
+from bezel.backends.native import NativeBackend, collect, sampling_with
+from bezel.generation import loop
+from bezel.kernels.interface import F32
+from bezel.text.calls import parse_calls
+
+Messages = str | Sequence[Mapping[str, Any]]
+
+
+def load(
+    model: str = "tiny", level: str | None = None, context: int | None = None, threads: int | None = None
+) -> Model:
+    """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
+
+    `level` is "maximum_efficiency" (4 bit), "balanced" (8 bit), "performance" (BF16) or None for what is stored.
+    `context` is in tokens (default: 8,192, or the model's most where that is less). `threads` defaults to one for
+    each processor that may be used. Raises a `bezel.errors.BezelError` that says what to do next.
+    """
+    return Model(NativeBackend.load(model, level, context, threads))
+
+
+class Model:
+    """A loaded model. Sampling parameters go by the field's names: temperature, top_p, top_k, seed, ..."""
+
+    def __init__(self, backend: NativeBackend) -> None:
+        self._backend = backend
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer: `encode(text)`, `decode(ids)`."""
+        return self._backend.tokenizer
+
+    def request(
+        self,
+        messages: Messages | None = None,
+        prompt: str | Sequence[int] | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        logprobs: int | None = None,
+        **sampling: Any,
+    ) -> Request:
+        """A request with the checkpoint's recommended sampling where nothing else is said."""
+        chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return Request(
+            messages=chat,
+            prompt=prompt,
+            tools=tuple(tools),
+            sampling=sampling_with(self._backend.sampling, sampling),
+            max_tokens=max_tokens,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            logprobs=logprobs,
+        )
+
+    def events(self, request: Request) -> Iterator[Event]:
+        """Deltas as they are produced, then one Finish with counts and times."""
+        return self._backend.stream(request)
+
+    def chat(self, messages: Messages, **options: Any) -> Result:
+        """Answer one user message or a whole conversation. `options`: see `request`."""
+        return self._result(self.request(messages=messages, **options))
+
+    def complete(self, prompt: str | Sequence[int], **options: Any) -> Result:
+        """Continue a text (or token ids) without a chat template."""
+        return self._result(self.request(prompt=prompt, **options))
+
+    def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
+        """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
+        for event in self.events(self.request(messages=messages, **options)):
+            if isinstance(event, Delta) and event.text:
+                yield event.text
+
+    def chat_batch(self, conversations: Sequence[Messages], **options: Any) -> list[Result]:
+        """Answer several conversations, in order."""
+        return [self.chat(messages, **options) for messages in conversations]
+
+    def logits(self, token_ids: Sequence[int]) -> F32:
+        """Logits after every token: float32 [T, vocabulary]."""
+        return loop.all_logits(self._backend.model, token_ids)
+
+    def logprobs(self, token_ids: Sequence[int]) -> F32:
+        """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
+        return loop.token_logprobs(self._backend.model, token_ids)
+
+    def perplexity(self, text: str | Sequence[int]) -> float:
+        """exp(-mean log-probability per token) of a text, or of token ids."""
+        ids = self._backend.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
+        return loop.perplexity(self._backend.model, ids)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Name, engine, context, instruction set and threads."""
+        return self._backend.describe()
+
+    def _result(self, request: Request) -> Result:
+        text, tokens, finish = collect(self._backend.stream(request))
+        return Result(
+            text=text,
+            finish_reason=finish.reason,
+            usage=finish.usage,
+            token_ids=tuple(token.token_id for token in tokens),
+            logprobs=tuple(tokens) if request.logprobs is not None else (),
+            calls=tuple(parse_calls(text)) if request.tools else (),
+        )

@@ -1,0 +1,200 @@
+"""Our own engine behind the backend contract: loads a checkpoint and answers one request at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bezel.backends.interface import Delta, Event, Finish, FinishReason, Request, TokenLogprob, Usage
+from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.generation.loop import Step, generate
+from bezel.generation.sampling import Sampling
+from bezel.kernels.library import Native
+from bezel.models.interface import TextModel
+from bezel.models.registry import build
+from bezel.text.detokenizer import Detokenizer
+from bezel.text.stop import StopStrings
+from bezel.text.template import ChatTemplate
+from bezel.text.tokenizer import Tokenizer
+from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint, read_json
+from bezel.weights.hub import fetch, parse_reference
+
+DEFAULT_CONTEXT = 8192
+GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
+_TEMPLATE_LIMIT = 4 << 20
+
+
+class NativeBackend:
+    """A model on the CPU engine. Requests are answered one after the other; streams of several wait their turn."""
+
+    def __init__(
+        self,
+        name: str,
+        model: TextModel,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None = None,
+        sampling: Sampling = GEMMA_SAMPLING,
+        kernels: Native | None = None,
+    ) -> None:
+        self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
+        self.template = template or ChatTemplate(tokenizer)
+        self._kernels = kernels
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, name: str, level: str | None = None, context: int | None = None, threads: int | None = None
+    ) -> NativeBackend:
+        """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
+
+        `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
+        None holds 8,192 tokens or the model's most. Raises what `fetch`, `open_checkpoint` and the models raise.
+        """
+        if level is not None and level not in LEVELS:
+            raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
+        kernels = Native(threads)
+        checkpoint = open_checkpoint(fetch(parse_reference(name)))
+        try:
+            config = checkpoint.config.get("text_config", checkpoint.config)
+            most = int(config.get("max_position_embeddings", DEFAULT_CONTEXT))
+            if context is not None and not 1 <= context <= most:
+                raise InvalidRequestError(f"context is {context}; {name} holds 1 to {most} tokens")
+            tokenizer = read_tokenizer(checkpoint)
+            weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
+            model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
+            if len(tokenizer) > model.vocabulary:
+                raise ModelFileError(
+                    f"{checkpoint.path}: the tokenizer has {len(tokenizer)} pieces and the model {model.vocabulary}; "
+                    "they do not belong together, download the checkpoint again"
+                )
+            template = ChatTemplate(tokenizer, read_template(checkpoint))
+            return cls(name, model, tokenizer, template, read_sampling(checkpoint), kernels)
+        finally:
+            checkpoint.close()
+
+    def prompt_ids(self, request: Request) -> list[int]:
+        """The token ids that a request starts with. Raises InvalidRequestError unless it has one prompt."""
+        if (request.messages is None) == (request.prompt is None):
+            raise InvalidRequestError("give either messages or a prompt")
+        if request.messages is not None:
+            return self.template.encode(request.messages, request.tools)
+        if isinstance(request.prompt, str):
+            bos = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
+            return bos + self.tokenizer.encode(request.prompt)
+        return list(request.prompt or ())
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """See `Backend.stream`."""
+        prompt = self.prompt_ids(request)
+        detokenizer, stops = Detokenizer(self.tokenizer), StopStrings(request.stop)
+        reason: FinishReason = "length"
+        produced = 0
+        with self._turn:
+            began = time.perf_counter()
+            first = began
+            steps = generate(
+                self.model, prompt, request.sampling, self.tokenizer.stop_ids, request.max_tokens, request.logprobs or 0
+            )
+            for step in steps:
+                produced += 1
+                first = time.perf_counter() if produced == 1 else first
+                if step.token_id in self.tokenizer.stop_ids:
+                    reason = "stop"
+                    break
+                text = stops.push(detokenizer.push(step.token_id))
+                yield Delta(text, (self._logprob(step),))
+                if stops.hit is not None:
+                    reason = "stop"
+                    break
+            ended = time.perf_counter()
+        rest = stops.push(detokenizer.flush()) + stops.flush()
+        if rest:
+            yield Delta(rest)
+        yield Finish(reason, Usage(len(prompt), produced, first - began, ended - first))
+
+    def _logprob(self, step: Step) -> TokenLogprob:
+        top = tuple((token, self.tokenizer.decode([token]), logprob) for token, logprob in step.top)
+        return TokenLogprob(step.token_id, self.tokenizer.decode([step.token_id]), step.logprob, top)
+
+    def health(self) -> Mapping[str, Any]:
+        """Healthy when one token can be produced: {"status": "healthy"}."""
+        list(generate(self.model, [self.tokenizer.bos_id or 0], Sampling(temperature=0), max_tokens=1))
+        return {"status": "healthy"}
+
+    def describe(self) -> Mapping[str, Any]:
+        """Name, engine and sizes."""
+        kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
+        return {"model": self.name, "engine": "native", "context": self.model.context, **kernels}
+
+
+def read_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    """The tokenizer of a folder, or of GGUF metadata."""
+    if checkpoint.folder is not None:
+        return Tokenizer.from_folder(checkpoint.folder)
+    return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path))
+
+
+def read_template(checkpoint: Checkpoint) -> str | None:
+    """The checkpoint's own Jinja template, if it has one."""
+    if checkpoint.folder is None:
+        source = checkpoint.metadata.get("tokenizer.chat_template")
+        return source if isinstance(source, str) else None
+    file = checkpoint.folder / "chat_template.jinja"
+    if file.exists():
+        return _read_text(file)
+    settings = checkpoint.folder / "tokenizer_config.json"
+    source = read_json(settings).get("chat_template") if settings.exists() else None
+    if isinstance(source, list):
+        named = {each.get("name"): each.get("template") for each in source if isinstance(each, Mapping)}
+        source = named.get("default")
+    return source if isinstance(source, str) else None
+
+
+def _read_text(file: Path) -> str:
+    if file.stat().st_size > _TEMPLATE_LIMIT:
+        raise ModelFileError(f"{file}: larger than {_TEMPLATE_LIMIT >> 20} MiB; this is not a chat template")
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{file}: not UTF-8 ({error}); download it again") from None
+
+
+def read_sampling(checkpoint: Checkpoint) -> Sampling:
+    """What the checkpoint recommends (generation_config.json, or general.sampling.* of a GGUF), else Gemma's usual."""
+    if checkpoint.folder is None:
+        found = {key: checkpoint.metadata.get(f"general.sampling.{key}") for key in ("temp", "top_k", "top_p")}
+        found["temperature"] = found.pop("temp")
+    else:
+        file = checkpoint.folder / "generation_config.json"
+        settings = read_json(file) if file.exists() else {}
+        found = {key: settings.get(key) for key in ("temperature", "top_k", "top_p")}
+        if settings.get("do_sample") is False:
+            found = {"temperature": 0.0}
+    chosen: dict[str, Any] = {key: value for key, value in found.items() if isinstance(value, int | float)}
+    return replace(GEMMA_SAMPLING, **chosen)
+
+
+def collect(events: Iterator[Event]) -> tuple[str, list[TokenLogprob], Finish]:
+    """The whole text, its tokens and the finish of a stream."""
+    texts: list[str] = []
+    tokens: list[TokenLogprob] = []
+    for event in events:
+        if isinstance(event, Finish):
+            return "".join(texts), tokens, event
+        texts.append(event.text)
+        tokens += event.tokens
+    raise RuntimeError("the backend's stream ended without a Finish")
+
+
+def sampling_with(base: Sampling, changes: Mapping[str, Any]) -> Sampling:
+    """`base` with the named fields changed; InvalidRequestError for a name that is no sampling parameter."""
+    unknown = set(changes) - set(Sampling.__dataclass_fields__)
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown parameter {sorted(unknown)[0]!r}; choose from {', '.join(Sampling.__dataclass_fields__)}"
+        )
+    return replace(base, **changes)

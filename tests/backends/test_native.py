@@ -1,0 +1,99 @@
+"""A request goes in, events come out: the engine behind the Python API, on a random checkpoint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bezel
+from bezel.backends.interface import Delta, Finish
+from bezel.errors import BezelError, ContextLengthError, InvalidRequestError, KernelLibraryError, UnknownModelError
+from bezel.kernels.interface import Format
+from bezel.kernels.library import Native
+from bezel.testing import write_checkpoint
+from bezel.weights.checkpoint import open_checkpoint
+from bezel.weights.quantize import quantize
+
+try:
+    Native()
+    BUILT = True
+except KernelLibraryError:
+    BUILT = False
+pytestmark = pytest.mark.skipif(not BUILT and not os.environ.get("CI"), reason="the compiled kernels are not built")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> bezel.Model:
+    return bezel.load(str(folder))
+
+
+def test_a_stream_says_what_a_whole_answer_says(model: bezel.Model) -> None:
+    options = {"max_tokens": 20, "temperature": 0.8, "seed": 3}
+    result = model.chat("hello", **options)
+    assert "".join(model.stream("hello", **options)) == result.text
+    assert result.finish_reason in ("length", "stop")
+    assert result.usage.completion_tokens == 20 or result.finish_reason == "stop"
+    assert result.usage.prompt_tokens == len("user\nhello\nmodel\n") + 4
+    assert result.usage.prefill_seconds > 0
+    *deltas, finish = model.events(model.request("hello", **options))
+    assert all(isinstance(event, Delta) for event in deltas) and isinstance(finish, Finish)
+
+
+def test_logprobs_belong_to_the_tokens(model: bezel.Model) -> None:
+    result = model.complete("abc", max_tokens=5, temperature=0.0, logprobs=3)
+    ids = [2, *model.tokenizer.encode("abc"), *result.token_ids]
+    expected = model.logprobs(ids)[-len(result.token_ids) :]
+    np.testing.assert_allclose([token.logprob for token in result.logprobs], expected, atol=1e-4)
+    assert all(token.top[0][0] == token.token_id and len(token.top) == 3 for token in result.logprobs)
+    assert model.perplexity(ids) == pytest.approx(float(np.exp(-model.logprobs(ids).mean())))
+    assert model.logits(ids).shape == (len(ids), len(model.tokenizer))
+
+
+def test_stop_strings_and_stop_ids_end_an_answer(model: bezel.Model) -> None:
+    whole = model.complete("abc", max_tokens=30, temperature=0.0).text
+    stop = whole[4:6]
+    assert model.complete("abc", max_tokens=30, temperature=0.0, stop=stop).text == whole[: whole.index(stop)]
+    forced = model.complete("abc", max_tokens=30, logit_bias={5: 1000.0})
+    assert (forced.text, forced.finish_reason, forced.usage.completion_tokens) == ("", "stop", 1)
+
+
+@pytest.mark.parametrize("level", [Format.F32, Format.BF16, Format.Q8_0, Format.Q4_0])
+def test_a_quantised_file_answers_as_its_folder_does(folder: Path, tmp_path: Path, level: Format) -> None:
+    checkpoint = open_checkpoint(folder)
+    quantize(checkpoint, tmp_path / "m.gguf", level)
+    checkpoint.close()
+    names = {Format.BF16: "performance", Format.Q8_0: "balanced", Format.Q4_0: "maximum_efficiency"}
+    direct = bezel.load(str(folder), level=names.get(level))
+    stored = bezel.load(str(tmp_path / "m.gguf"))
+    ids = [2, *direct.tokenizer.encode("the cat")]
+    assert stored.tokenizer.encode("the cat 犬") == direct.tokenizer.encode("the cat 犬")
+    np.testing.assert_array_equal(stored.logits(ids), direct.logits(ids))
+
+
+def test_what_cannot_be_is_refused_with_the_way_out(model: bezel.Model, folder: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="warmth"):
+        model.chat("x", warmth=3)
+    with pytest.raises(InvalidRequestError, match="temperature"):
+        model.chat("x", temperature=-1)
+    with pytest.raises(ContextLengthError, match="512"):
+        model.complete("x" * 600)
+    with pytest.raises(InvalidRequestError, match="512"):
+        bezel.load(str(folder), context=513)
+    with pytest.raises(InvalidRequestError, match="balanced"):
+        bezel.load(str(folder), level="best")
+    with pytest.raises(UnknownModelError, match="tiny"):
+        bezel.load("no such model")
+    assert issubclass(InvalidRequestError, BezelError)
+
+
+def test_conversations_in_a_batch_keep_their_order(model: bezel.Model) -> None:
+    results = model.chat_batch(["a", "b"], max_tokens=4, temperature=0.0)
+    assert [r.text for r in results] == [model.chat(m, max_tokens=4, temperature=0.0).text for m in ("a", "b")]
