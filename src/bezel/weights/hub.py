@@ -31,7 +31,9 @@ def parse_reference(name: str) -> Reference:
     """Read `path`, `owner/name`, `owner/name@revision`, `owner/name:file.gguf` or both suffixes.
 
     "tiny" is the embedded model. What exists on disk wins; a name that can only be a path (absolute, `./`,
-    `~`, or ending in .gguf without a colon) is never looked up on the hub. Raises InvalidRequestError or UnknownModelError.
+    `~`, or ending in .gguf without a colon) is never looked up on the hub.
+
+    Raises InvalidRequestError or UnknownModelError.
     """
     if name == "tiny":
         return Reference(path=Path(str(resources.files("bezel").joinpath("tiny/tiny.gguf"))))

@@ -1,0 +1,5 @@
+"""`python -m bezel.cli`."""
+
+from bezel.cli.main import main
+
+main()

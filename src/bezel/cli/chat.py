@@ -1,0 +1,189 @@
+"""`bezel chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bezel.cli import options
+from bezel.errors import BezelError, InvalidRequestError, StorageError
+
+if TYPE_CHECKING:
+    from bezel.api import Model
+
+HELP = """\
+/help            this text
+/system TEXT     set the system message and begin anew
+/clear           begin anew
+/undo            forget the last question and its answer
+/retry           answer the last question again
+/save FILE       save the conversation
+/load FILE       go on with a saved conversation
+/stats           speed of the last answer
+/quit            leave (also Ctrl-D)
+End a line with \\ to go on in the next one. Ctrl-C stops an answer."""
+
+
+def chat(
+    model: options.Model = "tiny",
+    session: Annotated[Path | None, typer.Option(help="Conversation file to go on with and save to.")] = None,
+    system: options.System = None,
+    level: options.Level = None,
+    context: options.Context = None,
+    threads: options.Threads = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+) -> None:
+    """Talk with a model. /help lists the commands."""
+    from bezel.api import load
+
+    sampling = options.given(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens)
+    conversation = Conversation(load(model, level, context, threads), system, sampling)
+    if session is not None and session.exists():
+        conversation.load(session)
+    ask = _prompt()
+    if sys.stdin.isatty():
+        print(f"{model}. /help lists the commands.")
+    while True:
+        try:
+            line = ask()
+        except EOFError:
+            break
+        except KeyboardInterrupt:
+            print("(/quit or Ctrl-D leaves)")
+            continue
+        if line.strip() in ("/quit", "/exit", "/bye"):
+            break
+        try:
+            conversation.take(line)
+        except BezelError as error:
+            print(f"bezel: {error}", file=sys.stderr)
+    if session is not None:
+        conversation.save(session)
+
+
+class Conversation:
+    """Messages so far, and what a typed line does to them."""
+
+    def __init__(self, model: Model, system: str | None, sampling: dict[str, Any]) -> None:
+        self._model, self._sampling = model, sampling
+        self._stats = "nothing answered yet"
+        self.messages: list[dict[str, str]] = []
+        self._begin(system)
+
+    def _begin(self, system: str | None) -> None:
+        self.messages = [{"role": "system", "content": system}] if system else []
+
+    def take(self, line: str) -> None:
+        """Answer a question or obey a /command. Raises InvalidRequestError for a command that is none."""
+        if not line.strip():
+            return
+        if not line.startswith("/"):
+            self._answer(line)
+            return
+        command, _, rest = line[1:].strip().partition(" ")
+        rest = rest.strip()
+        if command == "help":
+            print(HELP)
+        elif command == "stats":
+            print(self._stats)
+        elif command == "clear":
+            self._begin(self._system())
+        elif command == "system":
+            self._begin(rest or None)
+        elif command in ("undo", "retry"):
+            question = self._forget()
+            if command == "retry":
+                self._answer(question)
+        elif command in ("save", "load"):
+            if not rest:
+                raise InvalidRequestError(f"name a file: /{command} FILE")
+            (self.save if command == "save" else self.load)(Path(rest).expanduser())
+        else:
+            raise InvalidRequestError(f"/{command} is no command; /help lists them")
+
+    def _system(self) -> str | None:
+        return next((m["content"] for m in self.messages if m["role"] == "system"), None)
+
+    def _forget(self) -> str:
+        if not self.messages or self.messages[-1]["role"] == "system":
+            raise InvalidRequestError("there is no question to forget")
+        while (last := self.messages.pop())["role"] != "user":
+            pass
+        return last["content"]
+
+    def _answer(self, question: str) -> None:
+        from bezel.backends.interface import Delta, Finish
+
+        self.messages.append({"role": "user", "content": question})
+        pieces: list[str] = []
+        try:
+            events = self._model.events(self._model.request(messages=self.messages, **self._sampling))
+            for event in events:
+                if isinstance(event, Delta):
+                    pieces.append(event.text)
+                    print(event.text, end="", flush=True)
+                elif isinstance(event, Finish):
+                    usage = event.usage
+                    self._stats = (
+                        f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
+                        f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s)"
+                    )
+            print()
+        except KeyboardInterrupt:
+            print(" (stopped)")
+        except BezelError:
+            self.messages.pop()
+            raise
+        self.messages.append({"role": "assistant", "content": "".join(pieces)})
+
+    def save(self, path: Path) -> None:
+        """Write the conversation as JSON; the old file stays until the new one is whole. Raises StorageError."""
+        new = path.with_name(path.name + ".new")
+        try:
+            new.write_text(json.dumps({"messages": self.messages}, ensure_ascii=False, indent=1), "utf-8")
+            new.replace(path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error.strerror}); /save it elsewhere") from error
+
+    def load(self, path: Path) -> None:
+        """Take up a saved conversation. Raises InvalidRequestError for a file that is none."""
+        from bezel.text.messages import normalise
+
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            messages = content["messages"]
+        except OSError as error:
+            raise InvalidRequestError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRequestError(f"{path}: is not a saved conversation ({error})") from None
+        self.messages = normalise(messages) if messages else []
+
+
+def _prompt() -> Any:
+    """A function that reads one input, which may span lines: with editing and history on a terminal."""
+    if not sys.stdin.isatty():
+        return lambda: _joined(lambda _: sys.stdin.readline())
+    from prompt_toolkit import PromptSession
+
+    editor: PromptSession[str] = PromptSession()
+    return lambda: _joined(lambda first: editor.prompt("> " if first else "... ") + "\n")
+
+
+def _joined(read: Any) -> str:
+    lines: list[str] = []
+    while True:
+        line = read(not lines)
+        if not line:
+            raise EOFError
+        lines.append(line.rstrip("\n"))
+        if not lines[-1].endswith("\\"):
+            return "\n".join(lines)
+        lines[-1] = lines[-1][:-1]

@@ -1,0 +1,20 @@
+"""`bezel pull owner/name`: download into the Hugging Face cache."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from bezel.cli import options
+
+
+def pull(
+    model: Annotated[str, typer.Argument(help="owner/name[@revision][:file.gguf]")], as_json: options.Json = False
+) -> None:
+    """Download a model; an interrupted download goes on where it stopped. HF_TOKEN opens gated ones."""
+    from bezel.weights.hub import fetch, parse_reference
+
+    path = fetch(parse_reference(model))
+    print(json.dumps({"model": model, "path": str(path)}) if as_json else path)

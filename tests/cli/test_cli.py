@@ -1,0 +1,172 @@
+"""The verbs as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bezel.backends.interface import Delta, Finish, Usage
+from bezel.cli.chat import Conversation
+from bezel.cli.options import parse_memory
+from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.kernels.library import Native
+from bezel.testing import write_checkpoint
+
+try:
+    Native()
+    BUILT = True
+except KernelLibraryError:
+    BUILT = False
+ENGINE = pytest.mark.skipif(not BUILT and not os.environ.get("CI"), reason="the compiled kernels are not built")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def bezel(*arguments: object, given: str = "", status: int = 0) -> str:
+    """What `bezel ARGUMENTS` prints: standard output, or standard error where it must fail."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bezel.cli", *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if status else done.stdout
+
+
+def test_help_and_list_load_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['bezel', 'list']; from bezel.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'tokenizers', 'jinja2', 'huggingface_hub', 'torch', 'prompt_toolkit'}\n"
+        "print(heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "set()"
+    assert "gemma-3n-E2B-it" in done.stdout
+
+
+def test_the_family_is_listed_shown_and_advised() -> None:
+    assert len(bezel("list").splitlines()) > 60
+    assert {row["id"] for row in json.loads(bezel("list", "3n", "--json"))} == {
+        "google/gemma-3n-E2B-it",
+        "google/gemma-3n-E4B-it",
+    }
+    assert "32768 tokens" in bezel("show", "gemma-3-1b-it")
+    assert bezel("advise", "--memory", "3GB", "--need", "audio").startswith("-> google/gemma-3n-E4B-it at Q4_0")
+    assert json.loads(bezel("advise", "--memory", "100GB", "--json"))["fits"][0]["id"] == "google/gemma-3-27b-it"
+    assert (
+        "Nothing for audio fits"
+        in subprocess.run(
+            [sys.executable, "-m", "bezel.cli", "advise", "--memory", "512MB", "--need", "audio"],
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+    assert "gemma-1.1-7b-it" in bezel("show", "gemma-1.5-7b-it", status=1)
+    assert "choose one of" in bezel("advise", "--need", "smell", status=1)
+
+
+@pytest.mark.parametrize(("text", "size"), [("3GB", 3 << 30), ("512 MB", 512 << 20), ("1.5g", 3 << 29), ("100", 100)])
+def test_memory_is_read_as_people_write_it(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "3 apples"])
+def test_memory_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="3GB"):
+        parse_memory(text)
+
+
+@ENGINE
+def test_run_answers_from_arguments_pipes_and_files(folder: Path, tmp_path: Path) -> None:
+    options = ("-m", folder, "-n", 8, "-t", 0)
+    plain = bezel("run", *options, "hello")
+    answer = json.loads(bezel("run", *options, "--json", "hello"))
+    assert answer["text"] + "\n" == plain
+    assert answer["usage"]["completion_tokens"] == 8 and answer["finish_reason"] == "length"
+    (tmp_path / "notes.txt").write_text("notes")
+    longer = json.loads(bezel("run", *options, "--json", "-f", tmp_path / "notes.txt", "hello", given="piped"))
+    extra = len("notes\n\npiped\n\n")
+    assert longer["usage"]["prompt_tokens"] == answer["usage"]["prompt_tokens"] + extra
+    assert json.loads(bezel("run", *options, "--json", given="hello"))["text"] == answer["text"]
+
+
+@ENGINE
+def test_run_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    assert "standard input is empty" in bezel("run", "-m", folder, status=1)
+    assert "neither a file" in bezel("run", "-m", "nothing", "x", status=1)
+    assert "temperature" in bezel("run", "-m", folder, "-t", -3, "x", status=1)
+    (tmp_path / "tools.json").write_text("{}")
+    assert "must be a list" in bezel("run", "-m", folder, "--tools", tmp_path / "tools.json", "x", status=1)
+    assert "cannot be read" in bezel("run", "-m", folder, "-f", tmp_path / "none.txt", "x", status=1)
+
+
+@ENGINE
+def test_quantize_writes_what_show_and_run_read(folder: Path, tmp_path: Path) -> None:
+    written = json.loads(bezel("quantize", folder, tmp_path / "m.gguf", "-l", "balanced", "--json"))
+    assert written["bytes"] == (tmp_path / "m.gguf").stat().st_size
+    shown = json.loads(bezel("show", tmp_path / "m.gguf", "--json"))
+    assert shown["architecture"] == "gemma3_text" and shown["tensors"]["Q8_0"] == 15
+    assert bezel("run", "-m", tmp_path / "m.gguf", "-n", 4, "-t", 0, "x")
+    assert "without a second loss" in bezel(
+        "quantize", tmp_path / "m.gguf", tmp_path / "n.gguf", "-l", "Q4_0", status=1
+    )
+    assert "unknown level" in bezel("quantize", folder, tmp_path / "n.gguf", "-l", "Q3", status=1)
+    assert not (tmp_path / "n.gguf").exists()
+
+
+@ENGINE
+def test_chat_keeps_history_and_obeys_commands(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    lines = ["first \\", "line", "second", "/undo", "/nonsense", "/stats", f"/save {tmp_path / 'copy.json'}", "/quit"]
+    printed = bezel("chat", "-m", folder, "-n", 3, "-t", 0, "--session", file, given="\n".join(lines) + "\n")
+    assert "3 written" in printed
+    saved = json.loads(file.read_text())["messages"]
+    assert [m["role"] for m in saved] == ["user", "assistant"] and saved[0]["content"] == "first \nline"
+    assert json.loads((tmp_path / "copy.json").read_text())["messages"] == saved
+    bezel("chat", "-m", folder, "-n", 3, "-t", 0, "--session", file, given="third\n")
+    assert [m["role"] for m in json.loads(file.read_text())["messages"]] == ["user", "assistant"] * 2
+
+
+class Interrupted:
+    """A model whose second answer is broken off by Ctrl-C after one piece."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[dict[str, str]]] = []
+
+    def request(self, messages: list[dict[str, str]], **_: object) -> list[dict[str, str]]:
+        return list(messages)
+
+    def events(self, request: list[dict[str, str]]) -> Iterator[Delta | Finish]:
+        self.asked.append(request)
+        yield Delta("well")
+        if len(self.asked) == 2:
+            raise KeyboardInterrupt
+        yield Finish("stop", Usage(1, 1, 0.1, 0.1))
+
+
+def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Interrupted()
+    conversation = Conversation(model, "be kind", {})  # type: ignore[arg-type]
+    for line in ("one", "two", "three"):
+        conversation.take(line)
+    assert "(stopped)" in capsys.readouterr().out
+    assert [m["content"] for m in model.asked[-1]] == ["be kind", "one", "well", "two", "well", "three"]
+    conversation.take("/retry")
+    assert [m["content"] for m in model.asked[-1]] == [m["content"] for m in model.asked[-2]]
+    conversation.take("/clear")
+    assert [m["role"] for m in conversation.messages] == ["system"]
+    with pytest.raises(InvalidRequestError, match="no question"):
+        conversation.take("/undo")
