@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, chat, list_, pull, quantize, run, show
+from bezel.cli import advise, chat, eval_, list_, pull, quantize, run, show
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("quantize")(quantize.quantize)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("advise")(advise.advise)
+app.command("eval")(eval_.eval_)
 
 
 def _version(wanted: bool) -> None:
