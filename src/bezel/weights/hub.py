@@ -89,7 +89,7 @@ def fetch(reference: Reference) -> Path:
     except hub.EntryNotFoundError as error:
         raise UnknownModelError(f"{repo} has no file {reference.file}") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise StorageError(
                 f"cannot write {repo} to the cache: {error}; free space, or point HF_HOME at a folder you can write"
             ) from error
