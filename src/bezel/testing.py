@@ -9,9 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from bezel.errors import ModelFileError
+from bezel.errors import KernelLibraryError, ModelFileError
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Format, Kernels
+from bezel.kernels.library import INSTRUCTION_SETS, Native
+
+
+def instruction_sets() -> list[str]:
+    """The instruction sets that this machine's compiled kernels can use, plainest first; none where not built."""
+    try:
+        best = Native().isa
+    except KernelLibraryError:
+        return []
+    return list(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
 
 
 class ArrayWeights:

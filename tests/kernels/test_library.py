@@ -7,24 +7,17 @@ import os
 import numpy as np
 import pytest
 
-from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.errors import InvalidRequestError
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import Format, KVView, Rope, Segment
-from bezel.kernels.library import INSTRUCTION_SETS, Native
+from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
+from bezel.testing import instruction_sets
 
 REFERENCE = Reference()
 
 
-def available() -> list[str]:
-    try:
-        best = Native().isa
-    except KernelLibraryError:
-        return []
-    return list(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
-
-
-SETS = available()
+SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS and not os.environ.get("CI"), reason="the compiled kernels are not built")
 EVERY_SET = pytest.mark.parametrize("isa", SETS or ["missing"])
 

@@ -9,11 +9,12 @@ from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.generation.cache import Cache
 from bezel.generation.loop import all_logits, generate, perplexity, token_logprobs
 from bezel.generation.sampling import Sampling
-from bezel.kernels.interface import Format
+from bezel.kernels.interface import Format, Kernels
+from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
 from bezel.models.interface import Batch, TextModel
 from bezel.models.registry import build
-from bezel.testing import ArrayWeights
+from bezel.testing import ArrayWeights, instruction_sets
 from bezel.weights.names import from_hugging_face
 
 torch = pytest.importorskip("torch")
@@ -58,6 +59,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+KERNELS: dict[str, Kernels] = {"reference": Reference()} | {isa: Native(2, isa) for isa in instruction_sets()}
+EVERY_KERNEL = pytest.mark.parametrize("kernels", KERNELS.values(), ids=KERNELS)
+
+
 def oracle_of(variant: str = "gemma3", bf16: bool = False) -> Any:
     torch.manual_seed(3)
     family, changes = VARIANTS[variant]
@@ -71,11 +76,11 @@ def oracle_of(variant: str = "gemma3", bf16: bool = False) -> Any:
     return model
 
 
-def ours_of(oracle: Any, format: Format = Format.F32) -> TextModel:
+def ours_of(oracle: Any, format: Format = Format.F32, kernels: Kernels = KERNELS["reference"]) -> TextModel:
     state = {name: tensor.numpy() for name, tensor in oracle.state_dict().items()}
     tensors = {name: state[stored] for name, stored in from_hugging_face(state).items()}
     tensors = {name: array + 1 if array.ndim == 1 else array for name, array in tensors.items()}
-    return build(oracle.config.to_dict(), ArrayWeights(tensors, Reference(), format))
+    return build(oracle.config.to_dict(), ArrayWeights(tensors, kernels, format))
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -93,16 +98,18 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bf16", [False, True])
-def test_logits_beyond_the_window(variant: str, bf16: bool) -> None:
+@EVERY_KERNEL
+def test_logits_beyond_the_window(variant: str, bf16: bool, kernels: Kernels) -> None:
     oracle, tokens = oracle_of(variant, bf16), prompt(1, 40)
-    model = ours_of(oracle, Format.BF16 if bf16 else Format.F32)
+    model = ours_of(oracle, Format.BF16 if bf16 else Format.F32, kernels)
     assert_close(all_logits(model, tokens), expected_logits(oracle, tokens))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_greedy_tokens_agree_for_64_steps(variant: str) -> None:
+@EVERY_KERNEL
+def test_greedy_tokens_agree_for_64_steps(variant: str, kernels: Kernels) -> None:
     oracle, tokens = oracle_of(variant), prompt(2, 11)
-    steps = generate(ours_of(oracle), tokens, Sampling(temperature=0.0), max_tokens=64)
+    steps = generate(ours_of(oracle, kernels=kernels), tokens, Sampling(temperature=0.0), max_tokens=64)
     expected = list(tokens)
     for _ in range(64):
         expected.append(int(expected_logits(oracle, expected)[-1].argmax()))
@@ -110,9 +117,10 @@ def test_greedy_tokens_agree_for_64_steps(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_ragged_batches_and_chunks_change_no_bit(variant: str) -> None:
+@EVERY_KERNEL
+def test_ragged_batches_and_chunks_change_no_bit(variant: str, kernels: Kernels) -> None:
     oracle = oracle_of(variant)
-    model = ours_of(oracle)
+    model = ours_of(oracle, kernels=kernels)
     first, second = prompt(3, 45), prompt(4, 9)
     cache = Cache(model.cache_spec, 64, sequences=2)
     cache.begin(0)
