@@ -57,10 +57,14 @@ class ArrayWeights:
         return tensor
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """A Hugging Face folder of a random Gemma 3 with two layers and a vocabulary of bytes and control pieces."""
+def write_checkpoint(folder: Path, seed: int = 0, vocabulary: int = 0) -> Path:
+    """A Hugging Face folder of a random Gemma 3 with two layers and a vocabulary of bytes and control pieces.
+
+    `vocabulary`: pieces at least; unused ones are added.
+    """
     control = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
     pieces = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
     hidden, ffn, heads, kv_heads, head_dim = 64, 96, 2, 1, 32
     config = {
         "model_type": "gemma3_text",

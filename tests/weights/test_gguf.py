@@ -54,7 +54,7 @@ def test_shards_are_found_beside_the_one_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="tensor norm stands twice"):
         GGUFFile.open(tmp_path / "m-00002-of-00002.gguf")
     (tmp_path / "m-00001-of-00002.gguf").unlink()
-    with pytest.raises(ModelFileError, match=r"m-00001-of-00002\.gguf: this shard is missing"):
+    with pytest.raises(ModelFileError, match=r"m-00001-of-00002\.gguf: this file of the checkpoint is missing"):
         GGUFFile.open(tmp_path / "m-00002-of-00002.gguf")
 
 

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from bezel.errors import DownloadError, GatedModelError, StorageError, UnknownModelError
+from bezel.kernels.interface import Format
+from bezel.testing import write_checkpoint
+from bezel.weights.checkpoint import open_checkpoint
 from bezel.weights.hub import fetch, parse_reference
+from bezel.weights.quantize import quantize
+from bezel.weights.remote import open_remote
 
 constants = pytest.importorskip("huggingface_hub.constants")
 COMMIT = "a" * 40
@@ -24,8 +29,10 @@ class Hub:
 
     def __init__(self) -> None:
         self.cuts = 0
+        self.files = dict.fromkeys(FILES, DATA)
         self.tokens: set[str | None] = set()
         self.ranges: list[str | None] = []
+        self.sent = 0
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,10 +51,12 @@ class Hub:
         if "/owner/" in path:
             self.tokens.add(handler.headers.get("Authorization"))
         if path.startswith("/api/models/owner/open/tree/"):
-            tree = [{"type": "file", "path": name, "size": len(DATA), "oid": "1234"} for name in FILES]
+            tree = [
+                {"type": "file", "path": name, "size": len(data), "oid": "1234"} for name, data in self.files.items()
+            ]
             return self.send(handler, 200, json.dumps(tree).encode(), body, {"Content-Type": "application/json"})
         if path.startswith("/api/models/owner/open/revision/"):
-            facts = {"id": "owner/open", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]}
+            facts = {"id": "owner/open", "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.files]}
             return self.send(handler, 200, json.dumps(facts).encode(), body, {"Content-Type": "application/json"})
         if "/gated" in path:
             return self.send(handler, 403, b"", body, {"X-Error-Code": "GatedRepo", "X-Error-Message": "no"})
@@ -55,17 +64,20 @@ class Hub:
             return self.send(handler, 401, b"", body, {"X-Error-Code": "RepoNotFound"})
         if "/nowhere" in path:
             return self.send(handler, 404, b"", body, {"X-Error-Code": "RevisionNotFound"})
-        if path.rpartition("/")[2] not in FILES:
+        data = self.files.get(path.rpartition("/")[2])
+        if data is None:
             return self.send(handler, 404, b"", body, {"X-Error-Code": "EntryNotFound"})
         asked = handler.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        start, _, end = asked.removeprefix("bytes=").partition("-") if asked else ("0", "", "")
+        part = slice(int(start), int(end) + 1 if end else len(data))
         headers = {"X-Repo-Commit": COMMIT, "ETag": '"1234"'}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
+        if asked:
+            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
         if body:
             self.ranges.append(asked)
+            self.sent += len(data[part])
         cut, self.cuts = body and self.cuts > 0, self.cuts - body
-        self.send(handler, 206 if start else 200, DATA[start:], body, headers, cut)
+        self.send(handler, 206 if asked else 200, data[part], body, headers, cut)
 
     @staticmethod
     def send(
@@ -165,3 +177,36 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_named(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageError, match="HF_HOME"):
         fetch(parse_reference("owner/open:m.gguf"))
+
+
+@pytest.fixture
+def real(hub: Hub, tmp_path: Path) -> Hub:
+    """The hub with a checkpoint of 64 MB of weights in owner/open, as a folder and as m.gguf."""
+    folder = write_checkpoint(tmp_path / "real", vocabulary=200_000)
+    quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q8_0)
+    hub.files = {path.name: path.read_bytes() for path in (*folder.iterdir(), tmp_path / "m.gguf")}
+    return hub
+
+
+@pytest.mark.parametrize("name", ["owner/open", "owner/open:m.gguf", "owner/open@v1:m.gguf"])
+def test_headers_are_read_without_the_weights(real: Hub, tmp_path: Path, name: str) -> None:
+    found = open_remote(parse_reference(name))
+    local = open_checkpoint(tmp_path / ("m.gguf" if ":" in name else "real"))
+    assert found.config == local.config
+    assert [(i.name, i.shape, i.offset) for i in found.source.tensors.values()] == [
+        (i.name, i.shape, i.offset) for i in local.source.tensors.values()
+    ]
+    assert real.sent < sum(map(len, real.files.values())) / 4
+    assert real.tokens == {"Bearer hf_secret"}
+
+
+def test_a_repository_of_gguf_files_asks_for_one_of_them(hub: Hub) -> None:
+    del hub.files["config.json"]
+    with pytest.raises(UnknownModelError, match=r"owner/open:file\.gguf"):
+        open_remote(parse_reference("owner/open"))
+
+
+@pytest.mark.parametrize("name", ["owner/gated", "owner/gated:m.gguf"])
+def test_headers_of_gated_repositories_name_the_licence_page(hub: Hub, name: str) -> None:
+    with pytest.raises(GatedModelError, match=r"https://huggingface\.co/owner/gated"):
+        open_remote(parse_reference(name))

@@ -58,7 +58,7 @@ def test_shards_are_joined(tmp_path: Path) -> None:
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shards(tmp_path)
     (tmp_path / "two.safetensors").unlink()
-    with pytest.raises(ModelFileError, match=r"two\.safetensors: this shard is missing"):
+    with pytest.raises(ModelFileError, match=r"two\.safetensors: this file of the checkpoint is missing"):
         SafetensorsFolder.open(tmp_path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,16 +12,20 @@ from bezel.catalog.variants import Variant, find
 from bezel.cli import options
 from bezel.errors import InvalidRequestError, UnknownModelError
 
+if TYPE_CHECKING:
+    from bezel.weights.hub import Reference
+
 
 def show(
     model: Annotated[str, typer.Argument(help="A variant's name, tiny, a hub name, or a path.")],
+    header: Annotated[
+        bool, typer.Option("--header", help="Read the checkpoint's own header, on the hub too; no weights are fetched.")
+    ] = False,
     context: Annotated[int, typer.Option("--context", "-c", help="Tokens of context for the memory figures.")] = 4096,
     as_json: options.Json = False,
 ) -> None:
-    """Show a variant's facts and memory, or what a local checkpoint holds."""
-    facts = _checkpoint(model)
-    if facts is None:
-        facts = _variant(find(model), context)
+    """Show a variant's facts and memory, or what a checkpoint here or on the hub holds."""
+    facts = _facts(model, header, context)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
@@ -50,17 +54,26 @@ def _variant(variant: Variant, context: int) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _checkpoint(model: str) -> dict[str, Any] | None:
-    from bezel.weights.checkpoint import open_checkpoint
+def _facts(model: str, header: bool, context: int) -> dict[str, Any]:
     from bezel.weights.hub import parse_reference
 
     try:
         reference = parse_reference(model)
     except (UnknownModelError, InvalidRequestError):
-        return None
-    if reference.path is None:
-        return None
-    checkpoint = open_checkpoint(reference.path)
+        return _variant(find(model), context)
+    if reference.path is not None or reference.file or reference.revision or header:
+        return _checkpoint(reference)
+    try:
+        return _variant(find(model), context)
+    except UnknownModelError:
+        return _checkpoint(reference)
+
+
+def _checkpoint(reference: Reference) -> dict[str, Any]:
+    from bezel.weights.checkpoint import open_checkpoint
+    from bezel.weights.remote import open_remote
+
+    checkpoint = open_remote(reference) if reference.path is None else open_checkpoint(reference.path)
     try:
         config = checkpoint.config.get("text_config", checkpoint.config)
         infos = [checkpoint.source.tensors[name] for name in checkpoint.stored_names.values()]
@@ -68,7 +81,7 @@ def _checkpoint(model: str) -> dict[str, Any] | None:
         for info in infos:
             formats[info.type_name] = formats.get(info.type_name, 0) + 1
         return {
-            "path": str(checkpoint.path),
+            "checkpoint": str(reference.path or reference.repo),
             "architecture": checkpoint.config.get("model_type"),
             "layers": config.get("num_hidden_layers"),
             "hidden size": config.get("hidden_size"),

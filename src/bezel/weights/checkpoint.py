@@ -16,7 +16,7 @@ from bezel.kernels.interface import F32, Format, Kernels
 from bezel.weights import names
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.safetensors import SafetensorsFolder
-from bezel.weights.source import TensorInfo, TensorSource
+from bezel.weights.source import Opener, TensorInfo, TensorSource, open_local
 
 LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performance": Format.BF16}
 
@@ -55,10 +55,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises UnknownModelError where nothing is there, ModelFileError and UnsupportedModelError for what is.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return open_folder(path)
     if not path.exists():
         raise UnknownModelError(f"{path}: no such file or folder")
-    file = GGUFFile.open(path)
+    return open_gguf(path)
+
+
+def open_gguf(path: Path, opener: Opener = open_local) -> Checkpoint:
+    """Open a GGUF file, or all its shards, through `opener`."""
+    file = GGUFFile.open(path, opener)
     config = names.config_from_gguf(file.metadata, str(path))
     architecture = file.metadata["general.architecture"]
     stored = names.from_gguf(architecture, file.tensors)
@@ -69,9 +74,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, config, file, stored, norms_lack_one=False, metadata=file.metadata)
 
 
-def _open_folder(path: Path) -> Checkpoint:
+def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
+    """Open a folder whose JSON files are here and whose tensors are reached through `opener`."""
     config = read_json(path / "config.json")
-    source = SafetensorsFolder.open(path)
+    source = SafetensorsFolder.open(path, opener)
     text_config = config.get("text_config", config)
     if not isinstance(text_config, dict):
         raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")

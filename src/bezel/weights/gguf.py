@@ -16,7 +16,7 @@ import numpy as np
 
 from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.kernels.interface import Format
-from bezel.weights.source import OpenFiles, TensorInfo
+from bezel.weights.source import Opener, OpenFiles, TensorInfo, open_local
 
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
@@ -42,9 +42,8 @@ _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 class _Reader:
     """Sequential reads that know how many bytes are left."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.path, self._file = path, file
-        self.left = path.stat().st_size
+    def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
+        self.path, self._file, self.left = path, file, size
 
     def fail(self, what: str) -> ModelFileError:
         return ModelFileError(f"{self.path}: {what}; download the file again")
@@ -105,14 +104,14 @@ class GGUFFile(OpenFiles):
         self.metadata = metadata
 
     @classmethod
-    def open(cls, path: Path) -> GGUFFile:
+    def open(cls, path: Path, opener: Opener = open_local) -> GGUFFile:
         """Read headers alone. ModelFileError names the file, the field and the way out."""
         metadata: dict[str, Any] = {}
         tensors: dict[str, TensorInfo] = {}
         for shard in _shards(path):
-            if not shard.exists():
-                raise ModelFileError(f"{shard}: this shard is missing; download it into the same folder")
-            found, infos = _read(shard)
+            file, size = opener(shard)
+            with file:
+                found, infos = _read(shard, file, size)
             metadata = metadata or found
             for info in infos:
                 if info.name in tensors:
@@ -128,27 +127,25 @@ def _shards(path: Path) -> list[Path]:
     return [path.with_name(f"{match[1]}-{i:05}-of-{match[3]}.gguf") for i in range(1, int(match[3]) + 1)]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[TensorInfo]]:
-    with path.open("rb", buffering=1 << 18) as file:
-        reader = _Reader(file, path)
-        size = reader.left
-        if reader.take(4, "the magic number") != MAGIC:
-            raise ModelFileError(f"{path}: not a GGUF file; give a .gguf file or a Hugging Face folder")
-        version = reader.number("I", "the version")
-        if version not in (2, 3):
-            raise UnsupportedModelError(f"{path}: GGUF version {version}; 2 and 3 can be read, convert it again")
-        tensor_count, key_count = reader.number("Q", "the tensor count"), reader.number("Q", "the key count")
-        metadata: dict[str, Any] = {}
-        for _ in range(key_count):
-            key = reader.string("a metadata key", _NAME_LIMIT)
-            if key in metadata:
-                raise reader.fail(f"metadata {key[:80]} stands twice")
-            metadata[key] = reader.value(reader.number("I", key[:80]), f"metadata {key[:80]}")
-        headers = [_tensor_header(reader) for _ in range(tensor_count)]
-        alignment = metadata.get("general.alignment", 32)
-        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
-            raise reader.fail(f"metadata general.alignment is {alignment!r}, not a power of two")
-        start = -(-(size - reader.left) // alignment) * alignment
+def _read(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], list[TensorInfo]]:
+    reader = _Reader(file, path, size)
+    if reader.take(4, "the magic number") != MAGIC:
+        raise ModelFileError(f"{path}: not a GGUF file; give a .gguf file or a Hugging Face folder")
+    version = reader.number("I", "the version")
+    if version not in (2, 3):
+        raise UnsupportedModelError(f"{path}: GGUF version {version}; 2 and 3 can be read, convert it again")
+    tensor_count, key_count = reader.number("Q", "the tensor count"), reader.number("Q", "the key count")
+    metadata: dict[str, Any] = {}
+    for _ in range(key_count):
+        key = reader.string("a metadata key", _NAME_LIMIT)
+        if key in metadata:
+            raise reader.fail(f"metadata {key[:80]} stands twice")
+        metadata[key] = reader.value(reader.number("I", key[:80]), f"metadata {key[:80]}")
+    headers = [_tensor_header(reader) for _ in range(tensor_count)]
+    alignment = metadata.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
+        raise reader.fail(f"metadata general.alignment is {alignment!r}, not a power of two")
+    start = -(-(size - reader.left) // alignment) * alignment
     infos = [_place(path, *header, start, size) for header in headers]
     end = 0
     for info in sorted(infos, key=lambda info: (info.offset, info.nbytes)):

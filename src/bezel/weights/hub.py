@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -61,15 +63,36 @@ def fetch(reference: Reference) -> Path:
     """
     if reference.path is not None:
         return reference.path
-    assert reference.repo is not None
-    from huggingface_hub import errors as hub
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    repo, revision = reference.repo, reference.revision
-    try:
+    with explained(reference) as repo:
         if reference.file:
-            return Path(hf_hub_download(repo, reference.file, revision=revision))
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=_CHECKPOINT_FILES))
+            return Path(hf_hub_download(repo, reference.file, revision=reference.revision))
+        return Path(snapshot_download(repo, revision=reference.revision, allow_patterns=_CHECKPOINT_FILES))
+
+
+def fetch_optional(reference: Reference, file: str) -> Path | None:
+    """The local path of one file of a repository, downloaded where it is not cached yet; None where it has none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with explained(reference) as repo:
+        try:
+            return Path(hf_hub_download(repo, file, revision=reference.revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+
+
+@contextmanager
+def explained(reference: Reference, file: str | None = None) -> Iterator[str]:
+    """Lends the repository's name and turns what huggingface_hub raises into our errors."""
+    from huggingface_hub import errors as hub
+
+    repo, revision, file = reference.repo or "", reference.revision, file or reference.file
+    try:
+        yield repo
     except hub.GatedRepoError as error:
         raise GatedModelError(
             f"{repo} is gated: accept its licence at https://huggingface.co/{repo} and set HF_TOKEN to a token "
@@ -87,7 +110,7 @@ def fetch(reference: Reference) -> Path:
             "HF_HUB_OFFLINE) and run: bezel pull " + repo
         ) from error
     except hub.EntryNotFoundError as error:
-        raise UnknownModelError(f"{repo} has no file {reference.file}") from error
+        raise UnknownModelError(f"{repo} has no file {file}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise StorageError(

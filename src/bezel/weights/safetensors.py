@@ -10,8 +10,9 @@ from typing import Any
 
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import Format
-from bezel.weights.source import OpenFiles, TensorInfo
+from bezel.weights.source import Opener, OpenFiles, TensorInfo, open_local
 
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _HEADER_LIMIT = 100 << 20
 _SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _SIZES |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
@@ -22,18 +23,18 @@ class SafetensorsFolder(OpenFiles):
     """The tensors of `model.safetensors`, or of the shards that `model.safetensors.index.json` names."""
 
     @classmethod
-    def open(cls, folder: Path) -> SafetensorsFolder:
+    def open(cls, folder: Path, opener: Opener = open_local) -> SafetensorsFolder:
         """Read headers alone. ModelFileError names the file and what is wrong with it."""
-        index = folder / "model.safetensors.index.json"
+        index = folder / INDEX
         if index.exists():
-            return cls(_join(index))
-        single = folder / "model.safetensors"
-        if not single.exists():
-            raise ModelFileError(f"{folder}: holds neither {single.name} nor {index.name}; download the checkpoint")
-        return cls({info.name: info for info in read_header(single)})
+            return cls(_join(index, opener))
+        single = folder / SINGLE
+        if opener is open_local and not single.exists():
+            raise ModelFileError(f"{folder}: holds neither {SINGLE} nor {INDEX}; download the checkpoint")
+        return cls({info.name: info for info in read_header(single, opener)})
 
 
-def _join(index: Path) -> dict[str, TensorInfo]:
+def _join(index: Path, opener: Opener) -> dict[str, TensorInfo]:
     weight_map = _parse(index, index.read_bytes()).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise ModelFileError(f"{index}: weight_map does not map tensor names to files")
@@ -41,10 +42,7 @@ def _join(index: Path) -> dict[str, TensorInfo]:
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard or shard in ("", ".", ".."):
             raise ModelFileError(f"{index}: shard {shard!r} lies outside the folder")
-        path = index.parent / shard
-        if not path.exists():
-            raise ModelFileError(f"{path}: this shard is missing; run the download again")
-        tensors |= {info.name: info for info in read_header(path)}
+        tensors |= {info.name: info for info in read_header(index.parent / shard, opener)}
     lost = next((name for name in weight_map if name not in tensors), None)
     if lost is not None:
         raise ModelFileError(f"{index}: tensor {lost} is not in {weight_map[lost]}; download that shard again")
@@ -69,10 +67,10 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     return value
 
 
-def read_header(path: Path) -> Iterable[TensorInfo]:
+def read_header(path: Path, opener: Opener = open_local) -> Iterable[TensorInfo]:
     """The tensors of one file, every offset checked against its length."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    file, size = opener(path)
+    with file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(_HEADER_LIMIT, size - 8):
             raise ModelFileError(f"{path}: a header of {length} bytes does not fit a file of {size}")

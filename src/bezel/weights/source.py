@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.kernels.interface import U8, Format
+
+Opener = Callable[[Path], tuple[BinaryIO, int]]
+
+
+def open_local(path: Path) -> tuple[BinaryIO, int]:
+    """A file to read a header from, and its length in bytes. ModelFileError where it is missing."""
+    try:
+        file = path.open("rb", buffering=1 << 18)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: this file of the checkpoint is missing; download it again") from None
+    return file, os.fstat(file.fileno()).st_size
 
 
 @dataclass(frozen=True)
