@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedModelError
 from bezel.text.tokenizer import Tokenizer
+from bezel.weights.gguf_tokenizer import tokenizer_metadata
+from bezel.weights.gguf_writer import Typed
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<unused0>", "<unused1>"]
 SPACES = ["\n\n", "\n\n\n", "▁▁", "▁▁▁"]
@@ -164,6 +166,13 @@ def test_sentencepiece_model(tmp_path: Path) -> None:
     assert tokenizer.encode_scaffold(turn) == oracle.encode(turn)
     assert tokenizer.control_ids.isdisjoint(tokenizer.encode(turn))
 
+    fields = tokenizer_metadata(tmp_path, len(tokenizer) + 3)
+    plain = {key: value.value if isinstance(value, Typed) else value for key, value in fields.items()}
+    from_gguf = Tokenizer.from_gguf(plain, "x.gguf")
+    for text in [*CORPUS, "  two  spaces ", turn]:
+        assert from_gguf.encode(text) == tokenizer.encode(text)
+        assert from_gguf.encode_scaffold(text) == tokenizer.encode_scaffold(text)
+
     whole = (tmp_path / "tokenizer.model").read_bytes()
     (tmp_path / "tokenizer.model").write_bytes(whole[: len(whole) // 2 + 1])
     with pytest.raises((ModelFileError, UnsupportedModelError), match=r"tokenizer\.model"):
@@ -189,6 +198,17 @@ def test_gguf_fields_that_are_wrong(metadata: dict[str, Any], field: str, value:
     broken = [None, *metadata[key][1:]] if value is ... else value
     with pytest.raises(ModelFileError, match=f"(?s)model-a.gguf.*{message}"):
         Tokenizer.from_gguf({**metadata, key: broken}, "model-a.gguf")
+
+
+def test_control_pieces_behind_the_embedding_are_dropped(content: dict[str, Any], tmp_path: Path) -> None:
+    last = max(content["model"]["vocab"].values()) + 1
+    extra = {"id": last, "content": "<image_soft_token>", "special": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [*content["added_tokens"], extra]}))
+    tokenizer = Tokenizer.from_folder(tmp_path, rows=last)
+    assert len(Tokenizer.from_folder(tmp_path)) == last + 1 and len(tokenizer) == last
+    assert tokenizer.encode_scaffold("<image_soft_token>") == tokenizer.encode("<image_soft_token>")
+    with pytest.raises(ModelFileError, match="do not belong together"):
+        Tokenizer.from_folder(tmp_path, rows=last - 1)
 
 
 def test_files_that_are_wrong(content: dict[str, Any], metadata: dict[str, Any], tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def test_rows_that_blocks_do_not_divide_stay_f16(tmp_path: Path) -> None:
     assert file.metadata["general.file_type"] == 2
 
 
+SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 PIECES = [
     "<pad>",
     "<eos>",
@@ -174,7 +175,7 @@ def write_tokenizer(path: Path, **model: Any) -> None:
     added = [{"id": i, "content": PIECES[i], "special": i != 12} for i in (0, 1, 2, 3, 10, 11, 12)]
     added.append({"id": 300, "content": "<image_soft_token>", "special": True})
     model = {"type": "BPE", "byte_fallback": True, "unk_token": "<unk>", "vocab": vocab, "merges": []} | model
-    (path / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": added}))
+    (path / "tokenizer.json").write_text(json.dumps({"normalizer": SPACES, "model": model, "added_tokens": added}))
     (path / "tokenizer_config.json").write_text(
         json.dumps({"bos_token": {"content": "<bos>"}, "eos_token": "<eos>", "chat_template": "in config"})
     )
@@ -210,12 +211,8 @@ def test_a_template_of_its_own_file_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        ({"type": "Unigram"}, UnsupportedModelError, "not a Gemma tokenizer"),
-        ({"byte_fallback": False}, UnsupportedModelError, "not a Gemma tokenizer"),
-        ({"vocab": {"a": 300}}, ModelFileError, "embedding has 300 rows"),
-        ({"vocab": {"a": "0"}}, ModelFileError, "has the id '0'"),
+        ({"byte_fallback": False}, UnsupportedModelError, "byte_fallback"),
         ({"vocab": []}, ModelFileError, "vocab"),
-        ({"merges": [["a"]]}, ModelFileError, "merge 0"),
         ({"merges": 7}, ModelFileError, "merges is not a list"),
     ],
 )

@@ -6,11 +6,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from bezel.backends.interface import Delta, Event, Finish, FinishReason, Request, TokenLogprob, Usage
-from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.errors import InvalidRequestError
 from bezel.generation.loop import Step, generate
 from bezel.generation.sampling import Sampling
 from bezel.kernels.library import Native
@@ -20,12 +19,12 @@ from bezel.text.detokenizer import Detokenizer
 from bezel.text.stop import StopStrings
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
+from bezel.weights.chat_template import chat_template
 from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint, read_json
 from bezel.weights.hub import fetch, parse_reference
 
 DEFAULT_CONTEXT = 8192
 GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
-_TEMPLATE_LIMIT = 4 << 20
 
 
 class NativeBackend:
@@ -63,15 +62,10 @@ class NativeBackend:
             most = int(config.get("max_position_embeddings", DEFAULT_CONTEXT))
             if context is not None and not 1 <= context <= most:
                 raise InvalidRequestError(f"context is {context}; {name} holds 1 to {most} tokens")
-            tokenizer = read_tokenizer(checkpoint)
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
             model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
-            if len(tokenizer) > model.vocabulary:
-                raise ModelFileError(
-                    f"{checkpoint.path}: the tokenizer has {len(tokenizer)} pieces and the model {model.vocabulary}; "
-                    "they do not belong together, download the checkpoint again"
-                )
-            template = ChatTemplate(tokenizer, read_template(checkpoint))
+            tokenizer = read_tokenizer(checkpoint, model.vocabulary)
+            template = ChatTemplate(tokenizer, chat_template(checkpoint))
             return cls(name, model, tokenizer, template, read_sampling(checkpoint), kernels)
         finally:
             checkpoint.close()
@@ -131,36 +125,11 @@ class NativeBackend:
         return {"model": self.name, "engine": "native", "context": self.model.context, **kernels}
 
 
-def read_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """The tokenizer of a folder, or of GGUF metadata."""
+def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
+    """The tokenizer of a folder, or of GGUF metadata, for an embedding of `rows` rows. Raises ModelFileError."""
     if checkpoint.folder is not None:
-        return Tokenizer.from_folder(checkpoint.folder)
-    return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path))
-
-
-def read_template(checkpoint: Checkpoint) -> str | None:
-    """The checkpoint's own Jinja template, if it has one."""
-    if checkpoint.folder is None:
-        source = checkpoint.metadata.get("tokenizer.chat_template")
-        return source if isinstance(source, str) else None
-    file = checkpoint.folder / "chat_template.jinja"
-    if file.exists():
-        return _read_text(file)
-    settings = checkpoint.folder / "tokenizer_config.json"
-    source = read_json(settings).get("chat_template") if settings.exists() else None
-    if isinstance(source, list):
-        named = {each.get("name"): each.get("template") for each in source if isinstance(each, Mapping)}
-        source = named.get("default")
-    return source if isinstance(source, str) else None
-
-
-def _read_text(file: Path) -> str:
-    if file.stat().st_size > _TEMPLATE_LIMIT:
-        raise ModelFileError(f"{file}: larger than {_TEMPLATE_LIMIT >> 20} MiB; this is not a chat template")
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"{file}: not UTF-8 ({error}); download it again") from None
+        return Tokenizer.from_folder(checkpoint.folder, rows)
+    return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
 
 
 def read_sampling(checkpoint: Checkpoint) -> Sampling:

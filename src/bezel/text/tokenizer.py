@@ -31,14 +31,19 @@ class Tokenizer:
         self.stop_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
 
     @classmethod
-    def from_folder(cls, folder: Path | str) -> Tokenizer:
-        """From `tokenizer.json`, else `tokenizer.model`, of a Hugging Face folder. Raises ModelFileError."""
-        return cls(vocabulary_from_folder(Path(folder)))
+    def from_folder(cls, folder: Path | str, rows: int | None = None) -> Tokenizer:
+        """From `tokenizer.json`, else `tokenizer.model`, of a Hugging Face folder. Raises ModelFileError.
+
+        Control pieces behind an embedding's `rows` rows are left out.
+        """
+        vocabulary = vocabulary_from_folder(Path(folder))
+        return cls(vocabulary if rows is None else vocabulary.within(rows))
 
     @classmethod
-    def from_gguf(cls, metadata: Mapping[str, Any], source_name: str) -> Tokenizer:
-        """From the `tokenizer.ggml.*` fields of a GGUF; `source_name` is for messages. Raises ModelFileError."""
-        return cls(vocabulary_from_gguf(metadata, source_name))
+    def from_gguf(cls, metadata: Mapping[str, Any], source_name: str, rows: int | None = None) -> Tokenizer:
+        """From the `tokenizer.ggml.*` fields of a GGUF; `source_name` is for messages. See `from_folder`."""
+        vocabulary = vocabulary_from_gguf(metadata, source_name)
+        return cls(vocabulary if rows is None else vocabulary.within(rows))
 
     def __len__(self) -> int:
         return len(self._vocabulary.pieces)

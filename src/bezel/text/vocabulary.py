@@ -7,7 +7,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,21 @@ class Vocabulary:
                     f"{self.source}: {name} token id is {token_id!r}, the vocabulary has {len(self.pieces)} pieces; "
                     "fetch the file again"
                 )
+
+    def within(self, rows: int) -> Vocabulary:
+        """Without the control pieces behind the last of an embedding's `rows` rows.
+
+        Gemma 3 1B lists an image token for which it has no row. Raises ModelFileError where text would be lost.
+        """
+        if len(self.pieces) <= rows:
+            return self
+        if any(kind is not Kind.CONTROL for kind in self.kinds[rows:]):
+            raise ModelFileError(
+                f"{self.source}: the tokenizer has {len(self.pieces)} pieces and the model {rows}; "
+                "they do not belong together, download the checkpoint again"
+            )
+        ends = tuple(i for i in self.end_ids if i < rows)
+        return replace(self, pieces=self.pieces[:rows], kinds=self.kinds[:rows], end_ids=ends)
 
 
 def vocabulary_from_folder(folder: Path) -> Vocabulary:
@@ -178,7 +193,9 @@ def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) 
     listed = {entry["content"] for entry in added} | {model.get("unk_token")}
     kinds = tuple(_kind(piece, piece not in listed) for piece in pieces)
     merges = []
-    for merge in model.get("merges") or []:
+    if not isinstance(model.get("merges", []), list):
+        raise fail("model.merges", "is not a list")
+    for merge in model.get("merges", []):
         pair = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(pair, list) or len(pair) != 2 or any(p not in ids for p in (*pair, "".join(pair))):
             raise fail("model.merges", f"holds {str(merge)[:80]!r}, which does not join two pieces to a third")

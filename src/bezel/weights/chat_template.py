@@ -1,0 +1,41 @@
+"""The Jinja chat template that a checkpoint brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bezel.errors import ModelFileError
+from bezel.weights.checkpoint import Checkpoint, read_json
+
+_LIMIT = 4 << 20
+
+
+def chat_template(checkpoint: Checkpoint) -> str | None:
+    """The template's source from a folder or from GGUF metadata, or None. Raises ModelFileError."""
+    if checkpoint.folder is not None:
+        return folder_template(checkpoint.folder)
+    source = checkpoint.metadata.get("tokenizer.chat_template")
+    return source if isinstance(source, str) else None
+
+
+def folder_template(folder: Path) -> str | None:
+    """From `chat_template.jinja`, else from `tokenizer_config.json` (its "default" where there are several)."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return _read_text(file)
+    settings = folder / "tokenizer_config.json"
+    source = read_json(settings).get("chat_template") if settings.exists() else None
+    if isinstance(source, list):
+        named = {each.get("name"): each.get("template") for each in source if isinstance(each, Mapping)}
+        source = named.get("default")
+    return source if isinstance(source, str) else None
+
+
+def _read_text(file: Path) -> str:
+    if file.stat().st_size > _LIMIT:
+        raise ModelFileError(f"{file}: larger than {_LIMIT >> 20} MiB; this is not a chat template")
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{file}: not UTF-8 ({error}); download it again") from None
