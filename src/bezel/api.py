@@ -94,6 +94,10 @@ class Model:
         ids = self._backend.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
         return loop.perplexity(self._backend.model, ids)
 
+    def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """The token ids that an answer to a conversation starts from."""
+        return self._backend.prompt_ids(self.request(messages, tools=tools))
+
     def describe(self) -> Mapping[str, Any]:
         """Name, engine, context, instruction set and threads."""
         return self._backend.describe()
