@@ -17,6 +17,7 @@ from bezel.kernels.interface import Format
 from bezel.kernels.reference import Reference
 from bezel.models.registry import build
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
+from bezel.weights.companions import recommended_sampling
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.quantize import _config, _shapes, quantize
 
@@ -206,6 +207,23 @@ def test_a_template_of_its_own_file_wins(tmp_path: Path) -> None:
     (source / "chat_template.jinja").write_text("in file")
     metadata = GGUFFile.open(convert(source, tmp_path / "m.gguf", Format.BF16)).metadata
     assert metadata["tokenizer.chat_template"] == "in file"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"do_sample": False, "top_k": 5}, {"temperature": 0.0}),
+        ({"do_sample": True, "temperature": 0.75, "top_k": 64}, {"temperature": 0.75, "top_k": 64}),
+        ({"eos_token_id": 1, "top_p": "x"}, {}),
+    ],
+)
+def test_recommended_sampling_comes_through(tmp_path: Path, settings: dict[str, Any], expected: Any) -> None:
+    source = folder(tmp_path / "hf", CONFIGS["gemma3"])
+    (source / "generation_config.json").write_text(json.dumps(settings))
+    for path in (source, convert(source, tmp_path / "m.gguf", Format.BF16)):
+        checkpoint = open_checkpoint(path)
+        assert recommended_sampling(checkpoint) == expected
+        checkpoint.close()
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from bezel.text.detokenizer import Detokenizer
 from bezel.text.stop import StopStrings
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
-from bezel.weights.chat_template import chat_template
-from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint, read_json
+from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint
+from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
 
 DEFAULT_CONTEXT = 8192
@@ -66,7 +66,14 @@ class NativeBackend:
             model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             template = ChatTemplate(tokenizer, chat_template(checkpoint))
-            return cls(name, model, tokenizer, template, read_sampling(checkpoint), kernels)
+            return cls(
+                name,
+                model,
+                tokenizer,
+                template,
+                sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
+                kernels,
+            )
         finally:
             checkpoint.close()
 
@@ -130,21 +137,6 @@ def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
     if checkpoint.folder is not None:
         return Tokenizer.from_folder(checkpoint.folder, rows)
     return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
-
-
-def read_sampling(checkpoint: Checkpoint) -> Sampling:
-    """What the checkpoint recommends (generation_config.json, or general.sampling.* of a GGUF), else Gemma's usual."""
-    if checkpoint.folder is None:
-        found = {key: checkpoint.metadata.get(f"general.sampling.{key}") for key in ("temp", "top_k", "top_p")}
-        found["temperature"] = found.pop("temp")
-    else:
-        file = checkpoint.folder / "generation_config.json"
-        settings = read_json(file) if file.exists() else {}
-        found = {key: settings.get(key) for key in ("temperature", "top_k", "top_p")}
-        if settings.get("do_sample") is False:
-            found = {"temperature": 0.0}
-    chosen: dict[str, Any] = {key: value for key, value in found.items() if isinstance(value, int | float)}
-    return replace(GEMMA_SAMPLING, **chosen)
 
 
 def collect(events: Iterator[Event]) -> tuple[str, list[TokenLogprob], Finish]:

@@ -10,7 +10,13 @@ import typer
 from bezel.errors import InvalidRequestError
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", envvar="BEZEL_MODEL", help="tiny, owner/name[@revision][:file.gguf], or a path.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="BEZEL_MODEL",
+        help="tiny, owner/name, owner/name@revision, owner/name:file.gguf, a path",
+    ),
 ]
 Level = Annotated[
     str | None,

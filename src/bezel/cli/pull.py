@@ -11,7 +11,8 @@ from bezel.cli import options
 
 
 def pull(
-    model: Annotated[str, typer.Argument(help="owner/name[@revision][:file.gguf]")], as_json: options.Json = False
+    model: Annotated[str, typer.Argument(help="owner/name, owner/name@revision or owner/name:file.gguf.")],
+    as_json: options.Json = False,
 ) -> None:
     """Download a model; an interrupted download goes on where it stopped. HF_TOKEN opens gated ones."""
     from bezel.weights.hub import fetch, parse_reference

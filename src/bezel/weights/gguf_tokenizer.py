@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bezel.text.vocabulary import Kind, Vocabulary, vocabulary_from_folder
-from bezel.weights.chat_template import folder_template
+from bezel.weights.companions import folder_template
 from bezel.weights.gguf_writer import Kind as ValueKind
 from bezel.weights.gguf_writer import Typed
 

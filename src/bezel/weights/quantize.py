@@ -14,6 +14,7 @@ from bezel.kernels.formats import quantize as round_rows
 from bezel.kernels.interface import U8, Format
 from bezel.models import gemma, gemma2, gemma3
 from bezel.weights.checkpoint import Checkpoint
+from bezel.weights.companions import SAMPLING_KEYS, recommended_sampling
 from bezel.weights.gguf_tokenizer import tokenizer_metadata
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
 from bezel.weights.names import config_from_gguf, to_gguf
@@ -151,6 +152,9 @@ def _metadata(
     }
     metadata |= {f"{architecture}.{key}": value for key, value in _architecture_metadata(config).items()}
     _check_query_scale(checkpoint, config, metadata)
+    for name, value in recommended_sampling(checkpoint).items():
+        kind = Kind.INT32 if name == "top_k" else Kind.FLOAT32
+        metadata[SAMPLING_KEYS[name]] = Typed(kind, int(value) if name == "top_k" else float(value))
     if checkpoint.folder is not None:
         return metadata | tokenizer_metadata(checkpoint.folder, config.vocab_size)
     passed = {key: value for key, value in checkpoint.metadata.items() if key.startswith("tokenizer.")}

@@ -1,4 +1,4 @@
-"""The Jinja chat template that a checkpoint brings along."""
+"""What a checkpoint brings along beside its weights: the chat template and the sampling it recommends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 from bezel.errors import ModelFileError
 from bezel.weights.checkpoint import Checkpoint, read_json
 
+SAMPLING_KEYS = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+}
 _LIMIT = 4 << 20
 
 
@@ -39,3 +44,18 @@ def _read_text(file: Path) -> str:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ModelFileError(f"{file}: not UTF-8 ({error}); download it again") from None
+
+
+def recommended_sampling(checkpoint: Checkpoint) -> dict[str, int | float]:
+    """`temperature`, `top_k` and `top_p` as far as the checkpoint names them; greedy is temperature 0.
+
+    From `generation_config.json` of a folder or `general.sampling.*` of a GGUF. Raises ModelFileError.
+    """
+    if checkpoint.folder is None:
+        found = {name: checkpoint.metadata.get(key) for name, key in SAMPLING_KEYS.items()}
+    else:
+        file = checkpoint.folder / "generation_config.json"
+        settings = read_json(file) if file.exists() else {}
+        greedy = settings.get("do_sample") is False
+        found = {"temperature": 0.0} if greedy else {name: settings.get(name) for name in SAMPLING_KEYS}
+    return {name: v for name, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
