@@ -98,7 +98,7 @@ def test_run_answers_from_arguments_pipes_and_files(folder: Path, tmp_path: Path
     assert answer["usage"]["completion_tokens"] == 8 and answer["finish_reason"] == "length"
     (tmp_path / "notes.txt").write_text("notes")
     longer = json.loads(bezel("run", *options, "--json", "-f", tmp_path / "notes.txt", "hello", given="piped"))
-    extra = len("notes\n\npiped\n\n")
+    extra = len("File notes.txt:\nnotes\n\npiped\n\n")
     assert longer["usage"]["prompt_tokens"] == answer["usage"]["prompt_tokens"] + extra
     assert json.loads(bezel("run", *options, "--json", given="hello"))["text"] == answer["text"]
 

@@ -63,7 +63,8 @@ class NativeBackend:
             if context is not None and not 1 <= context <= most:
                 raise InvalidRequestError(f"context is {context}; {name} holds 1 to {most} tokens")
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
-            model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
+            with checkpoint.named_in_errors():
+                model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             template = ChatTemplate(tokenizer, chat_template(checkpoint))
             return cls(

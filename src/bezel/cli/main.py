@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -45,6 +46,8 @@ def _root(
 
 def main() -> Any:
     """Exit status 0, 1 for an error that was explained, 2 for a command that cannot be read, 130 for Ctrl-C."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         return app()
     except BezelError as error:

@@ -82,7 +82,7 @@ def run(
 
 
 def _question(prompt: list[str], files: list[Path]) -> str:
-    parts = [_text(file) for file in files]
+    parts = [f"File {file.name}:\n{_text(file)}" for file in files]
     if prompt in ([], ["-"]) or not sys.stdin.isatty():
         piped = _piped(required=prompt in ([], ["-"]) and not files)
         parts += [piped] if piped else []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError
+from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError, UnsupportedModelError
 from bezel.kernels.formats import dequantize, quantize
 from bezel.kernels.interface import F32, Format, Kernels
 from bezel.weights import names
@@ -44,6 +45,16 @@ class Checkpoint:
         if name not in self.stored_names:
             raise ModelFileError(f"{self.path}: tensor {name} is missing; download the checkpoint again")
         return self.source.tensors[self.stored_names[name]]
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Puts this checkpoint's path in front of what is said about its config or tensors without one."""
+        try:
+            yield
+        except (ModelFileError, UnsupportedModelError) as error:
+            if str(self.path) in str(error):
+                raise
+            raise type(error)(f"{self.path}: {error}") from None
 
     def close(self) -> None:
         self.source.close()

@@ -75,7 +75,8 @@ def _config(checkpoint: Checkpoint) -> tuple[str, Config]:
         known = ", ".join(_FAMILIES)
         raise UnsupportedModelError(f"{checkpoint.path}: model_type {model_type!r} is not supported; known: {known}")
     architecture, family = _FAMILIES[model_type]
-    config = family.from_hf(checkpoint.config.get("text_config", checkpoint.config))
+    with checkpoint.named_in_errors():
+        config = family.from_hf(checkpoint.config.get("text_config", checkpoint.config))
     if not config.tied and architecture != "gemma3":
         raise UnsupportedModelError(
             f"{checkpoint.path}: GGUF's {architecture} has no output matrix of its own; tie the embeddings"
