@@ -13,6 +13,7 @@ from bezel.errors import KernelLibraryError, ModelFileError
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Format, Kernels
 from bezel.kernels.library import INSTRUCTION_SETS, Native
+from bezel.text.tokenizer import Tokenizer
 
 
 def instruction_sets() -> list[str]:
@@ -22,6 +23,24 @@ def instruction_sets() -> list[str]:
     except KernelLibraryError:
         return []
     return list(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
+
+
+CONTROL_PIECES = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+
+
+def byte_tokenizer(*more: str) -> Tokenizer:
+    """Gemma's control pieces, `more` of them, and one piece a byte."""
+    control = [*CONTROL_PIECES, *more]
+    pieces = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    fields = {
+        "model": "llama",
+        "tokens": pieces,
+        "scores": [0.0] * len(pieces),
+        "token_type": [3] * len(control) + [6] * 256 + [1],
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+    }
+    return Tokenizer.from_gguf({f"tokenizer.ggml.{name}": value for name, value in fields.items()}, "bytes")
 
 
 class ArrayWeights:
@@ -62,8 +81,7 @@ def write_checkpoint(folder: Path, seed: int = 0, vocabulary: int = 0) -> Path:
 
     `vocabulary`: pieces at least; unused ones are added.
     """
-    control = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-    pieces = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    pieces = [*CONTROL_PIECES, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
     pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
     hidden, ffn, heads, kv_heads, head_dim = 64, 96, 2, 1, 32
     config = {
@@ -107,7 +125,7 @@ def write_checkpoint(folder: Path, seed: int = 0, vocabulary: int = 0) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 5]}))
     tokenizer = {
-        "added_tokens": [{"id": i, "content": piece, "special": True} for i, piece in enumerate(control)],
+        "added_tokens": [{"id": i, "content": piece, "special": True} for i, piece in enumerate(CONTROL_PIECES)],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         "model": {"type": "BPE", "byte_fallback": True, "vocab": {p: i for i, p in enumerate(pieces)}, "merges": []},
     }

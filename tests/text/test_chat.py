@@ -9,31 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError, TemplateError
+from bezel.testing import byte_tokenizer
 from bezel.text.calls import Call, parse_calls
 from bezel.text.detokenizer import Detokenizer
 from bezel.text.messages import normalise
 from bezel.text.template import ChatTemplate
-from bezel.text.tokenizer import Tokenizer
 
-CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "[multimodal]"]
-
-
-def byte_tokenizer() -> Tokenizer:
-    pieces = [*CONTROL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
-    return Tokenizer.from_gguf(
-        {
-            "tokenizer.ggml.model": "llama",
-            "tokenizer.ggml.tokens": pieces,
-            "tokenizer.ggml.scores": [0.0] * len(pieces),
-            "tokenizer.ggml.token_type": [3] * len(CONTROL) + [6] * 256 + [1],
-            "tokenizer.ggml.bos_token_id": 2,
-            "tokenizer.ggml.eos_token_id": 1,
-        },
-        "bytes",
-    )
-
-
-TOKENIZER = byte_tokenizer()
+TOKENIZER = byte_tokenizer("<start_of_image>", "[multimodal]")
 CHAT = ChatTemplate(TOKENIZER)
 
 
@@ -54,7 +36,7 @@ def test_turns_look_as_gemma_was_trained() -> None:
     )
 
 
-@pytest.mark.parametrize("piece", CONTROL)
+@pytest.mark.parametrize("piece", TOKENIZER.control_pieces)
 def test_no_content_becomes_a_control_piece(piece: str) -> None:
     def controls(text: str) -> list[int]:
         tool = {"type": "function", "function": {"name": text, "description": text, "parameters": {text: [text]}}}

@@ -7,27 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bezel.testing import byte_tokenizer
 from bezel.text.template import ChatTemplate
-from bezel.text.tokenizer import Tokenizer
 from bezel.training.data import advisor, calls, phrases, refusals, rendering
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "tiny" / "chat_template.jinja"
-CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-
-
-def byte_tokenizer() -> Tokenizer:
-    pieces = [*CONTROL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
-    return Tokenizer.from_gguf(
-        {
-            "tokenizer.ggml.model": "llama",
-            "tokenizer.ggml.tokens": pieces,
-            "tokenizer.ggml.scores": [0.0] * len(pieces),
-            "tokenizer.ggml.token_type": [3] * len(CONTROL) + [6] * 256 + [1],
-            "tokenizer.ggml.bos_token_id": 2,
-            "tokenizer.ggml.eos_token_id": 1,
-        },
-        "bytes",
-    )
 
 
 @pytest.mark.parametrize("generator", [calls, advisor, phrases, refusals])
