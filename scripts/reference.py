@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by scripts/reference.py; change the code and run it again. -->\n"
 PUBLIC = {
     "bezel.api": ("load", "Model"),
+    "bezel.backends.bench": ("Bench",),
     "bezel.backends.interface": ("Result", "Usage", "TokenLogprob", "Delta", "Finish"),
     "bezel.text.calls": ("Call",),
     "bezel.generation.sampling": ("Sampling",),

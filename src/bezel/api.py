@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result
 from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.generation import loop
@@ -93,6 +94,10 @@ class Model:
         """exp(-mean log-probability per token) of a text, or of token ids."""
         ids = self._backend.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
         return loop.perplexity(self._backend.model, ids)
+
+    def bench(self, prompt_tokens: int = 512, new_tokens: int = 128, depth: int = 0, profile: bool = False) -> Bench:
+        """Time one run: see `backends.bench.bench`."""
+        return bench(self._backend.model, prompt_tokens, new_tokens, depth, profile)
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The token ids that an answer to a conversation starts from."""

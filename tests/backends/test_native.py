@@ -97,3 +97,15 @@ def test_what_cannot_be_is_refused_with_the_way_out(model: bezel.Model, folder: 
 def test_conversations_in_a_batch_keep_their_order(model: bezel.Model) -> None:
     results = model.chat_batch(["a", "b"], max_tokens=4, temperature=0.0)
     assert [r.text for r in results] == [model.chat(m, max_tokens=4, temperature=0.0).text for m in ("a", "b")]
+
+
+def test_a_bench_times_one_run(folder: Path) -> None:
+    model = bezel.load(str(folder), context=96)
+    found = model.bench(prompt_tokens=20, new_tokens=6, depth=40, profile=True)
+    assert (found.prompt_tokens, found.new_tokens, found.depth) == (20, 6, 40)
+    assert found.prefill_tokens_per_second > 0 and found.decode_tokens_per_second > 0
+    assert found.peak_memory > 1 << 20
+    assert {"linear", "attention", "python"} <= set(found.seconds_by_kernel)
+    assert sum(found.seconds_by_kernel.values()) == pytest.approx(found.decode_seconds)
+    with pytest.raises(InvalidRequestError, match="larger"):
+        model.bench(prompt_tokens=90, new_tokens=7)

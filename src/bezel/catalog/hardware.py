@@ -7,6 +7,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from bezel.settings import usable_processors
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -26,16 +28,7 @@ def probe() -> Machine:
     if limit is not None:
         memory = min(memory, limit)
         available = min(available, limit - (used or 0))
-    return Machine(_processor(), threads(), memory, available)
-
-
-def threads() -> int:
-    """Processors that this process may run on, at most what the control group's quota pays for."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _text("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        allowed = min(allowed, max(1, int(quota[0]) // int(quota[1])))
-    return allowed
+    return Machine(_processor(), usable_processors(), memory, available)
 
 
 def _text(path: str) -> str:

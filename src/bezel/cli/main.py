@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, chat, eval_, list_, pull, quantize, run, show
+from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("advise")(advise.advise)
 app.command("eval")(eval_.eval_)
+app.command("bench")(bench.bench)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
+from bezel.settings import default_threads
 
 ABI_VERSION = 1
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
@@ -70,6 +72,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "attention": (*[_POINTER] * 5, *[_LONG] * 6, _FLOAT, _FLOAT, _POINTER),
     "geglu": (_POINTER, _LONG, _LONG, _POINTER),
     "soft_cap": (_POINTER, _LONG, _FLOAT),
+    "read": (_POINTER, _LONG),
 }
 
 
@@ -98,7 +101,7 @@ class Native:
                 f"instruction set {self.isa!r} cannot be used; this processor runs "
                 + ", ".join(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
             )
-        self.threads = int(self._library.bezel_set_threads(threads or _default_threads()))
+        self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
         self._calls = {}
         for name, arguments in _SIGNATURES.items():
             call = getattr(self._library, f"bezel_{name}_{self.isa}")
@@ -252,6 +255,10 @@ class Native:
     def soft_cap(self, x: F32, cap: float) -> None:
         self._calls["soft_cap"](_address(x), x.size, cap)
 
+    def read(self, buffer: Any) -> None:
+        """Read a float64 array once and do nothing with it: the machine's own speed limit."""
+        self._calls["read"](_address(buffer, np.float64), buffer.nbytes)
+
 
 def _weight(weight: F32 | None, n: int) -> int | None:
     if weight is not None and weight.shape != (n,):
@@ -259,10 +266,13 @@ def _weight(weight: F32 | None, n: int) -> int | None:
     return None if weight is None else _address(weight)
 
 
-def _default_threads() -> int:
-    asked = os.environ.get("BEZEL_THREADS", "")
-    if asked:
-        if not asked.isdigit() or not 1 <= int(asked) <= 256:
-            raise InvalidRequestError(f"BEZEL_THREADS is {asked!r}; set it to a number from 1 to 256")
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def read_bandwidth(threads: int | None = None) -> float:
+    """Bytes a second at which `threads` threads read memory, best of three passes over 1 GiB."""
+    kernels = Native(threads)
+    buffer = np.ones(1 << 27, np.float64)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        kernels.read(buffer)
+        seconds.append(time.perf_counter() - began)
+    return buffer.nbytes / min(seconds)

@@ -98,6 +98,7 @@ class TextModel(Protocol):
     """A causal language model of one family."""
 
     config: Any
+    ops: Kernels
     cache_spec: CacheSpec
     vocabulary: int
     context: int
