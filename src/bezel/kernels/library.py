@@ -22,7 +22,7 @@ ABI_VERSION = 1
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 _INTERLEAVED = {Format.Q4_0: 32 + 256, Format.Q8_0: 32 + 512}
 _LANES, _GROUP = 16, 32
-_MOST_SLOTS, _MOST_HEAD = 256, 1024
+_MOST_SLOTS = 256
 
 
 @dataclass
@@ -214,7 +214,7 @@ class Native:
     ) -> F32:
         tokens, heads, head_dim = q.shape
         _, block_size, kv_heads, kv_dim = kv.keys.shape
-        if kv_dim != head_dim or heads % kv_heads or head_dim > _MOST_HEAD or block_size > _MOST_SLOTS:
+        if kv_dim != head_dim or heads % kv_heads or block_size > _MOST_SLOTS:
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
         tables = np.zeros(tokens, np.uint64)
         positions = np.zeros(tokens, np.int32)

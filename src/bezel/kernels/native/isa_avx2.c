@@ -29,6 +29,14 @@ static inline v16f half16(const uint16_t *p) {
     return all;
 }
 
+static inline v16f fma16(v16f a, v16f b, v16f c) {
+    __m256 p[2], q[2], r[2];
+    memcpy(p, &a, 64), memcpy(q, &b, 64), memcpy(r, &c, 64);
+    r[0] = _mm256_fmadd_ps(p[0], q[0], r[0]), r[1] = _mm256_fmadd_ps(p[1], q[1], r[1]);
+    memcpy(&c, r, 64);
+    return c;
+}
+
 #define NAME(name) bezel_##name##_avx2
 #include "kernels.h"
 #endif

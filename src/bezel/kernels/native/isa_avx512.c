@@ -9,6 +9,8 @@ static inline v16i dot4(v16i sum, v16i weights, int32_t x) {
 
 static inline v16f half16(const uint16_t *p) { return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 
+static inline v16f fma16(v16f a, v16f b, v16f c) { return (v16f)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+
 #define NAME(name) bezel_##name##_avx512
 #include "kernels.h"
 #endif

@@ -16,5 +16,7 @@ static inline v16f half16(const uint16_t *p) {
     return all;
 }
 
+static inline v16f fma16(v16f a, v16f b, v16f c) { return a * b + c; }
+
 #define NAME(name) bezel_##name##_portable
 #include "kernels.h"

@@ -11,7 +11,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
-enum { GROUP = 32, LANES = 16, TILE = 8, CHUNK = 256 };
+enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6, CHUNK = 256, SMALL = 8192 /* elements that one thread does sooner alone */ };
 
 typedef struct {
     int format;
@@ -106,6 +106,7 @@ typedef struct {
     int8_t *codes;
     float *scales;
     int32_t *offsets;
+    int failed;
 } Product;
 
 static void NAME(round_rows)(void *arguments, long first, long last) {
@@ -132,7 +133,7 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
 INLINE void sixteen_rows(const Product *p, long block, long token, const int tile, const int format) {
     long rows = p->matrix->rows, groups = p->matrix->columns / GROUP, size = group_bytes(format);
     const uint8_t *group = p->matrix->data + block * groups * size;
-    v16f sums[TILE];
+    v16f sums[2];
     for (int t = 0; t < tile; t++) sums[t] = all16(0);
     for (long g = 0; g < groups; g++, group += size) {
         v16f scale = half16((const uint16_t *)group);
@@ -164,15 +165,91 @@ static void NAME(grouped)(void *arguments, long first, long last) {
         for (long token = 0; token < p->tokens;) {
             long left = p->tokens - token;
             if (p->matrix->format == Q8_0) {
-                if (left >= TILE) sixteen_rows(p, block, token, TILE, Q8_0), token += TILE;
-                else if (left >= 2) sixteen_rows(p, block, token, 2, Q8_0), token += 2;
+                if (left >= 2) sixteen_rows(p, block, token, 2, Q8_0), token += 2;
                 else sixteen_rows(p, block, token, 1, Q8_0), token++;
             } else {
-                if (left >= TILE) sixteen_rows(p, block, token, TILE, Q4_0), token += TILE;
-                else if (left >= 2) sixteen_rows(p, block, token, 2, Q4_0), token += 2;
+                if (left >= 2) sixteen_rows(p, block, token, 2, Q4_0), token += 2;
                 else sixteen_rows(p, block, token, 1, Q4_0), token++;
             }
         }
+}
+
+/* Two blocks of 16 rows, unpacked once to bytes and floats, times all tokens, `tile` of them at a time. */
+INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *scales) {
+    long groups = m->columns / GROUP, size = group_bytes(m->format);
+    const uint8_t *group = m->data + block * groups * size;
+    for (long g = 0; g < groups; g++, group += size, codes += 512, scales += LANES) {
+        store16(scales, half16((const uint16_t *)group));
+        if (m->format == Q8_0) memcpy(codes, group + 32, 512);
+        else
+            for (int j = 0; j < 4; j++) {
+                v16u both, low, high;
+                memcpy(&both, group + 32 + 64 * j, 64);
+                low = both & 0x0f0f0f0fu, high = both >> 4 & 0x0f0f0f0fu;
+                memcpy(codes + 64 * j, &low, 64), memcpy(codes + 256 + 64 * j, &high, 64);
+            }
+    }
+}
+
+INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scales, long block, long token,
+                       const int tile) {
+    long rows = p->matrix->rows, groups = p->matrix->columns / GROUP;
+    v16f first[WIDE], second[WIDE];
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) first[t] = second[t] = all16(0);
+    for (long g = 0; g < groups; g++) {
+        v16i a[WIDE], b[WIDE];
+#pragma GCC unroll 8
+        for (int t = 0; t < tile; t++) a[t] = b[t] = (v16i){0} - p->offsets[(token + t) * groups + g];
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+            v16i w, v;
+            memcpy(&w, codes + g * 512 + 64 * j, 64);
+            memcpy(&v, codes + (groups + g) * 512 + 64 * j, 64);
+#pragma GCC unroll 8
+            for (int t = 0; t < tile; t++) {
+                int32_t x;
+                memcpy(&x, p->codes + ((token + t) * groups + g) * GROUP + 4 * j, 4);
+                a[t] = dot4(a[t], w, x), b[t] = dot4(b[t], v, x);
+            }
+        }
+        v16f scale = load16(scales + g * LANES), other = load16(scales + (groups + g) * LANES);
+#pragma GCC unroll 8
+        for (int t = 0; t < tile; t++) {
+            float of_x = p->scales[(token + t) * groups + g];
+            first[t] += __builtin_convertvector(a[t], v16f) * (scale * of_x);
+            second[t] += __builtin_convertvector(b[t], v16f) * (other * of_x);
+        }
+    }
+    long left = rows - block * LANES, count = left < 2 * LANES ? left : 2 * LANES;
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) {
+        float *out = p->out + (token + t) * rows + block * LANES;
+        memcpy(out, &first[t], 4 * (count < LANES ? count : LANES));
+        if (count > LANES) memcpy(out + LANES, &second[t], 4 * (count - LANES));
+    }
+}
+
+/* Parallel over pairs of blocks. */
+static void NAME(many_tokens)(void *arguments, long first, long last) {
+    Product *p = arguments;
+    long groups = p->matrix->columns / GROUP, blocks = (p->matrix->rows + LANES - 1) / LANES;
+    uint8_t *codes = aligned_alloc(64, 2 * groups * (512 + 64));
+    if (!codes) {
+        p->failed = 1;
+        return;
+    }
+    float *scales = (float *)(codes + 2 * groups * 512);
+    memset(codes, 0, 2 * groups * (512 + 64));
+    for (long pair = first; pair < last; pair++) {
+        for (long i = 0; i < 2 && 2 * pair + i < blocks; i++)
+            unpack_block(p->matrix, 2 * pair + i, codes + i * groups * 512, scales + i * groups * LANES);
+        long token = 0;
+        for (; token + WIDE <= p->tokens; token += WIDE) two_blocks(p, codes, scales, 2 * pair, token, WIDE);
+        for (; token + 2 <= p->tokens; token += 2) two_blocks(p, codes, scales, 2 * pair, token, 2);
+        for (; token < p->tokens; token++) two_blocks(p, codes, scales, 2 * pair, token, 1);
+    }
+    free(codes);
 }
 
 /* `sum` gains a.b lane by lane; what is left behind the last 16 goes to the first lanes. */
@@ -210,7 +287,7 @@ static void NAME(widened)(void *arguments, long first, long last) {
 /* Returns 0, or 1 where memory for the rounded activations is lacking. */
 EXPORT int NAME(linear)(int format, long rows, long columns, uint8_t *data, const float *x, long tokens, float *out) {
     Matrix matrix = {format, rows, columns, data};
-    Product product = {&matrix, x, out, tokens, 0, 0, 0};
+    Product product = {&matrix, x, out, tokens, 0, 0, 0, 0};
     if (format != Q4_0 && format != Q8_0) {
         bezel_parallel(NAME(widened), &product, rows);
         return 0;
@@ -222,9 +299,11 @@ EXPORT int NAME(linear)(int format, long rows, long columns, uint8_t *data, cons
     product.offsets = (int32_t *)(memory + 4 * groups);
     product.codes = (int8_t *)(memory + 8 * groups);
     bezel_parallel(NAME(round_rows), &product, tokens);
-    bezel_parallel(NAME(grouped), &product, (rows + LANES - 1) / LANES);
+    long blocks = (rows + LANES - 1) / LANES;
+    if (tokens < WIDE) bezel_parallel(NAME(grouped), &product, blocks);
+    else bezel_parallel(NAME(many_tokens), &product, (blocks + 1) / 2);
     free(memory);
-    return 0;
+    return product.failed;
 }
 
 EXPORT void NAME(embed)(int format, long columns, const uint8_t *data, const int32_t *ids, long count, float scale,
@@ -256,35 +335,68 @@ INLINE float inverse_root(const float *x, long n, float eps) {
     return 1.0f / sqrtf(sum16(add_products(all16(0), x, x, n)) / (float)n + eps);
 }
 
+typedef struct {
+    const float *x, *weight;
+    float *out;
+    long n;
+    float eps;
+    int add;
+} Norm;
+
+static void NAME(norm_rows)(void *arguments, long first, long last) {
+    const Norm *a = arguments;
+    for (long row = first; row < last; row++) {
+        const float *x = a->x + row * a->n;
+        float *out = a->out + row * a->n, scale = inverse_root(x, a->n, a->eps);
+        for (long i = 0; i < a->n; i++) {
+            float normed = a->weight ? x[i] * scale * a->weight[i] : x[i] * scale;
+            out[i] = a->add ? out[i] + normed : normed;
+        }
+    }
+}
+
 EXPORT void NAME(rms_norm)(const float *x, const float *weight, long rows, long n, float eps, float *out, int add) {
-    for (long row = 0; row < rows; row++, x += n, out += n) {
-        float scale = inverse_root(x, n, eps);
-        for (long i = 0; i < n; i++) {
-            float normed = weight ? x[i] * scale * weight[i] : x[i] * scale;
-            out[i] = add ? out[i] + normed : normed;
+    Norm norm = {x, weight, out, n, eps, add};
+    if (rows * n < SMALL) NAME(norm_rows)(&norm, 0, rows);
+    else bezel_parallel(NAME(norm_rows), &norm, rows);
+}
+
+typedef struct {
+    float *x;
+    const float *weight, *cosine, *sine;
+    const int32_t *positions;
+    long heads, n;
+    float eps;
+} NormRope;
+
+static void NAME(norm_rope_tokens)(void *arguments, long first, long last) {
+    const NormRope *a = arguments;
+    long n = a->n, half = n / 2;
+    for (long token = first; token < last; token++) {
+        const float *c = a->cosine + a->positions[token] * half, *s = a->sine + a->positions[token] * half;
+        for (long head = 0; head < a->heads; head++) {
+            float *x = a->x + (token * a->heads + head) * n;
+            Norm norm = {x, a->weight, x, n, a->eps, 0};
+            if (a->weight) NAME(norm_rows)(&norm, 0, 1);
+            for (long i = 0; i < half; i++) {
+                float first_half = x[i], second_half = x[i + half];
+                x[i] = first_half * c[i] - second_half * s[i];
+                x[i + half] = second_half * c[i] + first_half * s[i];
+            }
         }
     }
 }
 
 EXPORT void NAME(norm_rope)(float *x, const float *weight, long tokens, long heads, long n, float eps,
                             const float *cosine, const float *sine, const int32_t *positions) {
-    long half = n / 2;
-    for (long token = 0; token < tokens; token++) {
-        const float *c = cosine + positions[token] * half, *s = sine + positions[token] * half;
-        for (long head = 0; head < heads; head++, x += n) {
-            if (weight) NAME(rms_norm)(x, weight, 1, n, eps, x, 0);
-            for (long i = 0; i < half; i++) {
-                float first = x[i], second = x[i + half];
-                x[i] = first * c[i] - second * s[i];
-                x[i + half] = second * c[i] + first * s[i];
-            }
-        }
-    }
+    NormRope arguments = {x, weight, cosine, sine, positions, heads, n, eps};
+    if (tokens * heads * n < SMALL) NAME(norm_rope_tokens)(&arguments, 0, tokens);
+    else bezel_parallel(NAME(norm_rope_tokens), &arguments, tokens);
 }
 
 /* ---- attention ---- */
 
-enum { MOST_SLOTS = 256, MOST_HEAD = 1024 };
+enum { MOST_SLOTS = 256, TOGETHER = 4 /* heads, and keys */ };
 
 typedef struct {
     const float *q, *keys, *values;
@@ -295,37 +407,120 @@ typedef struct {
     float *out;
 } Attention;
 
+/* scores[h][j] = q[h].key[j] for `count` keys, 4 at a time, and for `heads` heads that share them. */
+INLINE void scores_of(const float *q, const float *keys, long count, long stride, long n, const int heads,
+                      float scores[][MOST_SLOTS + LANES]) {
+    for (long j = 0; j < count; j += 4) {
+        v16f sums[TOGETHER][4];
+        long at[4];
+        for (int k = 0; k < 4; k++) at[k] = (j + k < count ? j + k : count - 1) * stride;
+#pragma GCC unroll 4
+        for (int h = 0; h < heads; h++)
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) sums[h][k] = all16(0);
+        long i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            v16f key[4];
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) key[k] = load16(keys + at[k] + i);
+#pragma GCC unroll 4
+            for (int h = 0; h < heads; h++) {
+                v16f query = load16(q + h * n + i);
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++) sums[h][k] = fma16(query, key[k], sums[h][k]);
+            }
+        }
+#pragma GCC unroll 4
+        for (int h = 0; h < heads; h++) {
+            for (int k = 0; k < 4 && i < n; k++)
+                sums[h][k] = add_products(sums[h][k], q + h * n + i, keys + at[k] + i, n - i);
+            sums_of_four(sums[h], scores[h] + j);
+        }
+    }
+}
+
+/* out[h] = out[h] * keep[h] + sum over j of scores[h][j] * value[j], 64 dimensions at a time. */
+INLINE void add_values(float *out, const float *keep, float scores[][MOST_SLOTS + LANES], const float *values,
+                       long low, long high, long stride, long n, const int heads) {
+    for (long i = 0; i < n; i += 4 * LANES) {
+        v16f sums[TOGETHER][4];
+        long width = n - i < 4 * LANES ? n - i : 4 * LANES;
+        float edge[4 * LANES] = {0};
+#pragma GCC unroll 4
+        for (int h = 0; h < heads; h++) {
+            if (width < 4 * LANES) memcpy(edge, out + h * n + i, 4 * width);
+            const float *before = width < 4 * LANES ? edge : out + h * n + i;
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) sums[h][k] = load16(before + k * LANES) * keep[h];
+        }
+        for (long j = low; j < high; j++) {
+            const float *value = values + j * stride + i;
+            if (width < 4 * LANES) memcpy(edge, value, 4 * width), value = edge;
+            v16f v[4];
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) v[k] = load16(value + k * LANES);
+#pragma GCC unroll 4
+            for (int h = 0; h < heads; h++)
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++) sums[h][k] = fma16(all16(scores[h][j]), v[k], sums[h][k]);
+        }
+#pragma GCC unroll 4
+        for (int h = 0; h < heads; h++) {
+            for (int k = 0; k < 4; k++) store16(edge + k * LANES, sums[h][k]);
+            memcpy(out + h * n + i, edge, 4 * width);
+        }
+    }
+}
+
+/* One row's `heads` heads from `head` on, which share keys and values. */
+INLINE void attend_heads(const Attention *a, long row, long head, const int heads) {
+    long n = a->head_dim, stride = a->kv_heads * n, kv_head = head / (a->heads / a->kv_heads);
+    long end = a->positions[row] + 1, start = a->window && end > a->window ? end - a->window : 0;
+    const float *q = a->q + (row * a->heads + head) * n;
+    float *out = a->out + (row * a->heads + head) * n;
+    float scores[TOGETHER][MOST_SLOTS + LANES], largest[TOGETHER], keep[TOGETHER];
+    v16f totals[TOGETHER];
+    memset(out, 0, 4 * heads * n);
+    for (int h = 0; h < heads; h++) largest[h] = -INFINITY, totals[h] = all16(0);
+    for (long block = start / a->block_size; block * a->block_size < end; block++) {
+        long base = block * a->block_size;
+        long low = start > base ? start - base : 0, high = end - base < a->block_size ? end - base : a->block_size;
+        long at = (a->tables[row][block] * a->block_size * a->kv_heads + kv_head) * n;
+        scores_of(q, a->keys + at, high, stride, n, heads, scores);
+        for (int h = 0; h < heads; h++) {
+            float *score = scores[h], most = largest[h];
+            for (long j = 0; j < high; j += LANES) {
+                v16f v = load16(score + j) * a->scale;
+                if (a->cap > 0) v = a->cap * tanh16(v / a->cap);
+                store16(score + j, v);
+            }
+            for (long j = low; j < high; j++) most = score[j] > most ? score[j] : most;
+            keep[h] = exp16(all16(largest[h] - most))[0];
+            largest[h] = most;
+            for (long j = 0; j < high; j += LANES) {
+                v16f v = exp16(load16(score + j) - most);
+                v16i lane = (v16i){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + (int)j;
+                v = select16((lane >= (int)low) & (lane < (int)high), v, all16(0));
+                totals[h] = j ? totals[h] + v : totals[h] * keep[h] + v;
+                store16(score + j, v);
+            }
+        }
+        add_values(out, keep, scores, a->values + at, low, high, stride, n, heads);
+    }
+    for (int h = 0; h < heads; h++) {
+        float total = sum16(totals[h]);
+        for (long i = 0; i < n; i++) out[h * n + i] /= total;
+    }
+}
+
 static void NAME(attend)(void *arguments, long first, long last) {
     const Attention *a = arguments;
-    long n = a->head_dim, stride = a->kv_heads * n;
+    long together = a->heads / a->kv_heads;
     for (long item = first; item < last; item++) {
-        long row = item / a->heads, kv_head = item % a->heads / (a->heads / a->kv_heads);
-        long end = a->positions[row] + 1, start = a->window && end > a->window ? end - a->window : 0;
-        const float *q = a->q + item * n;
-        float sums[MOST_HEAD] = {0}, scores[MOST_SLOTS + LANES], largest = -INFINITY, total = 0;
-        for (long block = start / a->block_size; block * a->block_size < end; block++) {
-            long base = block * a->block_size;
-            long low = start > base ? start - base : 0, high = end - base < a->block_size ? end - base : a->block_size;
-            long at = (a->tables[row][block] * a->block_size * a->kv_heads + kv_head) * n;
-            const float *keys = a->keys + at, *values = a->values + at;
-            float new_largest = largest;
-            for (long j = low; j < high; j++)
-                scores[j] = sum16(add_products(all16(0), q, keys + j * stride, n)) * a->scale;
-            if (a->cap > 0)
-                for (long j = low; j < high; j++) scores[j] = a->cap * tanhf(scores[j] / a->cap);
-            for (long j = low; j < high; j++) new_largest = scores[j] > new_largest ? scores[j] : new_largest;
-            float keep = exp16(all16(largest - new_largest))[0];
-            for (long j = low; j < high; j += LANES) store16(scores + j, exp16(load16(scores + j) - new_largest));
-            total *= keep;
-            for (long i = 0; i < n; i++) sums[i] *= keep;
-            for (long j = low; j < high; j++) {
-                const float *v = values + j * stride;
-                total += scores[j];
-                for (long i = 0; i < n; i++) sums[i] += scores[j] * v[i];
-            }
-            largest = new_largest;
-        }
-        for (long i = 0; i < n; i++) a->out[item * n + i] = sums[i] / total;
+        long row = item / a->kv_heads, head = item % a->kv_heads * together, end = head + together;
+        for (; head + TOGETHER <= end; head += TOGETHER) attend_heads(a, row, head, TOGETHER);
+        for (; head + 2 <= end; head += 2) attend_heads(a, row, head, 2);
+        for (; head < end; head++) attend_heads(a, row, head, 1);
     }
 }
 
@@ -334,22 +529,41 @@ EXPORT void NAME(attention)(const float *q, const float *keys, const float *valu
                             long block_size, long window, float scale, float cap, float *out) {
     Attention attention = {q,        keys,       values, tables, positions, heads,
                            kv_heads, head_dim, block_size, window, scale,  cap, out};
-    bezel_parallel(NAME(attend), &attention, tokens * heads);
+    bezel_parallel(NAME(attend), &attention, tokens * kv_heads);
 }
 
 /* ---- element by element ---- */
 
-EXPORT void NAME(geglu)(const float *gate_up, long rows, long n, float *out) {
-    for (long row = 0; row < rows; row++, gate_up += 2 * n, out += n)
-        for (long i = 0; i < n; i += LANES) {
-            long count = n - i < LANES ? n - i : LANES;
+typedef struct {
+    const float *gate_up;
+    long n;
+    float *out;
+} Geglu;
+
+/* Parallel over rows cut into strips of 16. */
+static void NAME(geglu_strips)(void *arguments, long first, long last) {
+    const Geglu *a = arguments;
+    long strips = (a->n + LANES - 1) / LANES;
+    for (long strip = first; strip < last;) {
+        long row = strip / strips, end = (row + 1) * strips < last ? (row + 1) * strips : last;
+        const float *gates = a->gate_up + row * 2 * a->n, *ups = gates + a->n;
+        for (; strip < end; strip++) {
+            long i = (strip - row * strips) * LANES, count = a->n - i < LANES ? a->n - i : LANES;
             v16f gate = all16(0), up = all16(0);
-            memcpy(&gate, gate_up + i, 4 * count);
-            memcpy(&up, gate_up + n + i, 4 * count);
+            if (count == LANES) gate = load16(gates + i), up = load16(ups + i);
+            else memcpy(&gate, gates + i, 4 * count), memcpy(&up, ups + i, 4 * count);
             v16f twice = 1.5957691216f * (gate + 0.044715f * gate * gate * gate);
             v16f result = gate / (1.0f + exp16(-twice)) * up;
-            memcpy(out + i, &result, 4 * count);
+            memcpy(a->out + row * a->n + i, &result, 4 * count);
         }
+    }
+}
+
+EXPORT void NAME(geglu)(const float *gate_up, long rows, long n, float *out) {
+    Geglu arguments = {gate_up, n, out};
+    long strips = rows * ((n + LANES - 1) / LANES);
+    if (strips * LANES < SMALL / 4) NAME(geglu_strips)(&arguments, 0, strips);
+    else bezel_parallel(NAME(geglu_strips), &arguments, strips);
 }
 
 EXPORT void NAME(soft_cap)(float *x, long count, float cap) {

@@ -32,6 +32,16 @@ static inline float sum16(v16f v) {
     return lanes[0];
 }
 
+/* sums[k] = the sum of v[k]'s lanes, for four vectors, in sum16's order. */
+static inline void sums_of_four(const v16f *v, float *sums) {
+    const v16i low8 = {0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}, high8 = low8 + 8;
+    const v16i low4 = {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27}, high4 = low4 + 4;
+    v16f first = __builtin_shuffle(v[0], v[1], low8) + __builtin_shuffle(v[0], v[1], high8);
+    v16f second = __builtin_shuffle(v[2], v[3], low8) + __builtin_shuffle(v[2], v[3], high8);
+    v16f four = __builtin_shuffle(first, second, low4) + __builtin_shuffle(first, second, high4);
+    for (int k = 0; k < 4; k++) sums[k] = (four[4 * k] + four[4 * k + 2]) + (four[4 * k + 1] + four[4 * k + 3]);
+}
+
 static inline float half_to_float(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023, bits;
     if (exponent == 31) bits = sign | 0x7f800000 | fraction << 13;
@@ -64,5 +74,7 @@ static inline v16f exp16(v16f x) {
     return p * (v16f)power;
 }
 
+/* tanh x = 1 - 2 / (e^2x + 1). */
+static inline v16f tanh16(v16f x) { return 1.0f - 2.0f / (exp16(x + x) + 1.0f); }
 
 #endif
