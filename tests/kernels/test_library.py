@@ -202,3 +202,20 @@ def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match="contiguous"):
         kernels = Native(threads=1)
         kernels.linear(kernels.allocate(Format.F32, 4, 4), normal(21, 4, 4).T)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("window", [None, 600])
+def test_long_attention_agrees_however_it_is_shared_out(isa: str, window: int | None) -> None:
+    kernels = Native(threads=3, isa=isa)
+    positions, block = 1300, 32
+    blocks = -(-positions // block)
+    table = np.random.default_rng(20).permutation(blocks).astype(np.int32)
+    view = KVView(normal(21, blocks, block, 1, 16), normal(22, blocks, block, 1, 16), (table,))
+    q = normal(23, 40, 3, 16) * 2
+    segment = Segment(0, positions - 40, 40)
+    together = kernels.attention(q, view, [segment], 0.4, window, None)
+    np.testing.assert_allclose(together, REFERENCE.attention(q, view, [segment], 0.4, window, None), atol=3e-6)
+    for row in (0, 17, 39):
+        alone = kernels.attention(q[row : row + 1], view, [Segment(0, segment.start + row, 1)], 0.4, window, None)
+        np.testing.assert_array_equal(alone[0], together[row])

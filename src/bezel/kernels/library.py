@@ -228,7 +228,7 @@ class Native:
             tables[rows] = _address(table, np.int32)
             positions[rows] = np.arange(segment.start, end)
         out = np.empty((tokens, heads * head_dim), np.float32)
-        self._calls["attention"](
+        failed = self._calls["attention"](
             _address(q),
             _address(kv.keys),
             _address(kv.values),
@@ -244,6 +244,8 @@ class Native:
             soft_cap or 0.0,
             _address(out),
         )
+        if failed:
+            raise MemoryError(f"no memory for the attention of {q.shape}")
         return out
 
     def geglu(self, gate_up: F32) -> F32:

@@ -396,7 +396,7 @@ EXPORT void NAME(norm_rope)(float *x, const float *weight, long tokens, long hea
 
 /* ---- attention ---- */
 
-enum { MOST_SLOTS = 256, TOGETHER = 4 /* heads, and keys */ };
+enum { MOST_SLOTS = 256, TOGETHER = 4 /* heads, and keys */, SPAN = 512 /* positions */ };
 
 typedef struct {
     const float *q, *keys, *values;
@@ -404,7 +404,9 @@ typedef struct {
     const int32_t *positions;
     long heads, kv_heads, head_dim, block_size, window;
     float scale, cap;
-    float *out;
+    float *out, *scratch;
+    struct Part *parts;
+    long spans;
 } Attention;
 
 /* scores[h][j] = q[h].key[j] for `count` keys, 4 at a time, and for `heads` heads that share them. */
@@ -472,14 +474,21 @@ INLINE void add_values(float *out, const float *keep, float scores[][MOST_SLOTS 
     }
 }
 
-/* One row's `heads` heads from `head` on, which share keys and values. */
-INLINE void attend_heads(const Attention *a, long row, long head, const int heads) {
+/* What SPAN positions, counted from 0, give one row's head: the largest score, the sum of e^(score - largest), and
+   the values summed with those weights. Spans are always joined in their order, whoever computed them, so that a
+   row's result does not depend on how the work was shared out. */
+typedef struct Part {
+    float largest, total;
+} Part;
+
+INLINE void attend_span(const Attention *a, long row, long head, long span, const int heads, float *out, Part *parts) {
     long n = a->head_dim, stride = a->kv_heads * n, kv_head = head / (a->heads / a->kv_heads);
     long end = a->positions[row] + 1, start = a->window && end > a->window ? end - a->window : 0;
     const float *q = a->q + (row * a->heads + head) * n;
-    float *out = a->out + (row * a->heads + head) * n;
     float scores[TOGETHER][MOST_SLOTS + LANES], largest[TOGETHER], keep[TOGETHER];
     v16f totals[TOGETHER];
+    if (start < span * SPAN) start = span * SPAN;
+    if (end > (span + 1) * SPAN) end = (span + 1) * SPAN;
     memset(out, 0, 4 * heads * n);
     for (int h = 0; h < heads; h++) largest[h] = -INFINITY, totals[h] = all16(0);
     for (long block = start / a->block_size; block * a->block_size < end; block++) {
@@ -507,29 +516,99 @@ INLINE void attend_heads(const Attention *a, long row, long head, const int head
         }
         add_values(out, keep, scores, a->values + at, low, high, stride, n, heads);
     }
-    for (int h = 0; h < heads; h++) {
-        float total = sum16(totals[h]);
-        for (long i = 0; i < n; i++) out[h * n + i] /= total;
+    for (int h = 0; h < heads; h++) parts[h] = (Part){largest[h], sum16(totals[h])};
+}
+
+INLINE long first_span(const Attention *a, long row) {
+    long end = a->positions[row] + 1;
+    return (a->window && end > a->window ? end - a->window : 0) / SPAN;
+}
+
+INLINE long span_count(const Attention *a, long row) { return a->positions[row] / SPAN - first_span(a, row) + 1; }
+
+/* The heads of one row that share a key head, over one span. */
+INLINE void attend_group(const Attention *a, long row, long kv_head, long span, float *out, Part *parts) {
+    long together = a->heads / a->kv_heads, head = kv_head * together, done = 0;
+    for (; done + TOGETHER <= together; done += TOGETHER)
+        attend_span(a, row, head + done, span, TOGETHER, out + done * a->head_dim, parts + done);
+    for (; done + 2 <= together; done += 2)
+        attend_span(a, row, head + done, span, 2, out + done * a->head_dim, parts + done);
+    for (; done < together; done++)
+        attend_span(a, row, head + done, span, 1, out + done * a->head_dim, parts + done);
+}
+
+/* out and `sum` of the spans so far, with one more. */
+static void NAME(join)(float *out, Part *sum, const float *more, const Part *part, long heads, long n) {
+    for (long h = 0; h < heads; h++) {
+        float largest = sum[h].largest > part[h].largest ? sum[h].largest : part[h].largest;
+        float keep = exp16(all16(sum[h].largest - largest))[0], gain = exp16(all16(part[h].largest - largest))[0];
+        for (long i = 0; i < n; i++) out[h * n + i] = out[h * n + i] * keep + more[h * n + i] * gain;
+        sum[h] = (Part){largest, sum[h].total * keep + part[h].total * gain};
     }
 }
 
+static void NAME(divide)(float *out, const Part *sum, long heads, long n) {
+    for (long h = 0; h < heads; h++)
+        for (long i = 0; i < n; i++) out[h * n + i] /= sum[h].total;
+}
+
+/* Parallel over rows and key heads, each with all its spans. */
 static void NAME(attend)(void *arguments, long first, long last) {
+    const Attention *a = arguments;
+    long together = a->heads / a->kv_heads, n = a->head_dim;
+    for (long item = first; item < last; item++) {
+        long row = item / a->kv_heads, kv_head = item % a->kv_heads, spans = span_count(a, row);
+        float *out = a->out + (row * a->heads + kv_head * together) * n, *more = a->scratch + item * together * n;
+        Part *parts = a->parts + 2 * item * together;
+        attend_group(a, row, kv_head, first_span(a, row), out, parts);
+        for (long i = 1; i < spans; i++) {
+            attend_group(a, row, kv_head, first_span(a, row) + i, more, parts + together);
+            NAME(join)(out, parts, more, parts + together, together, n);
+        }
+        NAME(divide)(out, parts, together, n);
+    }
+}
+
+/* Parallel over the spans of few rows: item = (row, key head, span), spans counted up to the longest row's. */
+static void NAME(attend_spans)(void *arguments, long first, long last) {
     const Attention *a = arguments;
     long together = a->heads / a->kv_heads;
     for (long item = first; item < last; item++) {
-        long row = item / a->kv_heads, head = item % a->kv_heads * together, end = head + together;
-        for (; head + TOGETHER <= end; head += TOGETHER) attend_heads(a, row, head, TOGETHER);
-        for (; head + 2 <= end; head += 2) attend_heads(a, row, head, 2);
-        for (; head < end; head++) attend_heads(a, row, head, 1);
+        long group = item / a->spans, row = group / a->kv_heads, i = item % a->spans;
+        if (i < span_count(a, row))
+            attend_group(a, row, group % a->kv_heads, first_span(a, row) + i,
+                         a->scratch + item * together * a->head_dim, a->parts + item * together);
     }
 }
 
-EXPORT void NAME(attention)(const float *q, const float *keys, const float *values, const int32_t *const *tables,
-                            const int32_t *positions, long tokens, long heads, long kv_heads, long head_dim,
-                            long block_size, long window, float scale, float cap, float *out) {
-    Attention attention = {q,        keys,       values, tables, positions, heads,
-                           kv_heads, head_dim, block_size, window, scale,  cap, out};
-    bezel_parallel(NAME(attend), &attention, tokens * kv_heads);
+/* Returns 0, or 1 where memory is lacking. */
+EXPORT int NAME(attention)(const float *q, const float *keys, const float *values, const int32_t *const *tables,
+                           const int32_t *positions, long tokens, long heads, long kv_heads, long head_dim,
+                           long block_size, long window, float scale, float cap, float *out) {
+    Attention a = {q,        keys,       values, tables, positions, heads, kv_heads,
+                   head_dim, block_size, window, scale,  cap,       out,   0,        0, 1};
+    long groups = tokens * kv_heads, together = heads / kv_heads;
+    for (long row = 0; row < tokens; row++)
+        if (span_count(&a, row) > a.spans) a.spans = span_count(&a, row);
+    int few = groups < 4 * bezel_thread_count() && a.spans > 1;
+    long outs = groups * together * (few ? a.spans : 1), parts = groups * together * (few ? a.spans : 2);
+    float *memory = malloc(4 * outs * head_dim + sizeof(Part) * parts);
+    if (!memory) return 1;
+    a.scratch = memory, a.parts = (Part *)(memory + outs * head_dim);
+    if (few) {
+        bezel_parallel(NAME(attend_spans), &a, groups * a.spans);
+        for (long group = 0; group < groups; group++) {
+            long row = group / kv_heads, size = together * head_dim, item = group * a.spans;
+            float *joined = out + (row * heads + group % kv_heads * together) * head_dim;
+            Part *sum = a.parts + item * together;
+            memcpy(joined, a.scratch + item * size, 4 * size);
+            for (long i = 1; i < span_count(&a, row); i++)
+                NAME(join)(joined, sum, a.scratch + (item + i) * size, sum + i * together, together, head_dim);
+            NAME(divide)(joined, sum, together, head_dim);
+        }
+    } else bezel_parallel(NAME(attend), &a, groups);
+    free(memory);
+    return 0;
 }
 
 /* ---- element by element ---- */

@@ -41,6 +41,13 @@ _MEMORIES: tuple[float, ...] = (
     24,
 )
 _MEMORIES += (26, 28, 30, 32, 36, 40, 44, 48, 56, 60, 64, 72, 80, 96, 100, 128, 192, 256)
+# Sizes that lie between the usual ones, so that the borders between two answers are seen from close by.
+_BETWEEN: tuple[float, ...] = (
+    *(tenths / 10 for tenths in range(3, 120)),
+    *(halves / 2 for halves in range(24, 80)),
+    *range(40, 140),
+    *range(140, 320, 10),
+)
 _NEEDS = (*["text"] * 5, *["image"] * 4, *["audio"] * 3, *["video", "embedding", "safety"] * 2, *NEEDS)
 _CONTEXTS = (8000, 10000, 16000, 20000, 24000, 30000, 32000, 40000, 50000, 64000, 70000, 90000, 110000, 120000, 128000)
 _NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten", 12: "twelve"}
@@ -79,7 +86,7 @@ def sample(rng: random.Random, split: Split) -> Example:
     """One question. Held out are pairs of need and memory, and in every slot one phrasing of eight."""
     while True:
         need = rng.choice(_NEEDS)
-        gigabytes = rng.choice(_MEMORIES)
+        gigabytes = rng.choice(_MEMORIES if rng.random() < 0.55 else _BETWEEN)
         if held_out(f"{need}@{gigabytes}") == (split == "held_out"):
             break
     prefer: Preference = "small" if rng.random() < 0.2 else "best"
