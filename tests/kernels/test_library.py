@@ -215,7 +215,7 @@ def test_long_attention_agrees_however_it_is_shared_out(isa: str, window: int | 
     q = normal(23, 40, 3, 16) * 2
     segment = Segment(0, positions - 40, 40)
     together = kernels.attention(q, view, [segment], 0.4, window, None)
-    np.testing.assert_allclose(together, REFERENCE.attention(q, view, [segment], 0.4, window, None), atol=3e-6)
+    np.testing.assert_allclose(together, REFERENCE.attention(q, view, [segment], 0.4, window, None), atol=2e-5)
     for row in (0, 17, 39):
         alone = kernels.attention(q[row : row + 1], view, [Segment(0, segment.start + row, 1)], 0.4, window, None)
         np.testing.assert_array_equal(alone[0], together[row])

@@ -15,6 +15,7 @@ import numpy as np
 from bezel.errors import InvalidRequestError
 from bezel.generation.cache import Cache
 from bezel.generation.loop import prefill
+from bezel.generation.steps import Steps
 from bezel.models.interface import Batch, TextModel
 
 
@@ -70,11 +71,12 @@ def bench(
         cache.begin(0)
         *_, logits = prefill(model, cache, tokens)
     seconds: dict[str, float] = {}
+    forward = model.forward if profile else Steps(model).forward
     with _timed(model, seconds) if profile else _untimed():
         began = time.perf_counter()
         for position in range(start, start + new_tokens):
             token = int(logits[-1].argmax())
-            logits = model.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
+            logits = forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
         decode_seconds = time.perf_counter() - began
     if profile:
         seconds["python"] = decode_seconds - sum(seconds.values())

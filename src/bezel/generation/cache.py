@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,19 +91,24 @@ class Cache:
             if table[index] < 0:
                 table[index] = group.free.pop()
 
-    def _layer(self, index: int, sequences: Sequence[int]) -> KVView:
+    def _layer(self, index: int, tables: Mapping[int | None, Sequence[I32]]) -> KVView:
         layer = self._spec.layers[index]
         while layer.shared_with is not None:
             index = layer.shared_with
             layer = self._spec.layers[index]
-        tables = self._groups[layer.window].tables
-        return KVView(self._keys[index], self._values[index], [tables[sequence] for sequence in sequences])
+        return KVView(self._keys[index], self._values[index], tables[layer.window])
 
 
-@dataclass(frozen=True)
 class _View:
-    cache: Cache
-    sequences: Sequence[int]
+    def __init__(self, cache: Cache, sequences: Sequence[int]) -> None:
+        self._cache = cache
+        self._tables = {
+            window: [group.tables[sequence] for sequence in sequences] for window, group in cache._groups.items()
+        }
+
+    @property
+    def tables(self) -> Sequence[Sequence[I32]]:
+        return list(self._tables.values())
 
     def layer(self, index: int) -> KVView:
-        return self.cache._layer(index, self.sequences)
+        return self._cache._layer(index, self._tables)

@@ -10,6 +10,7 @@ import numpy as np
 from bezel.errors import ContextLengthError, InvalidRequestError
 from bezel.generation.cache import Cache
 from bezel.generation.sampling import Sampling, choose, log_softmax, penalise
+from bezel.generation.steps import Steps
 from bezel.kernels.interface import F32
 from bezel.models.interface import Batch, TextModel
 
@@ -81,6 +82,7 @@ def generate(
     cache.begin(0)
     rng = np.random.default_rng(sampling.seed)
     *_, logits = prefill(model, cache, prompt)
+    steps = Steps(model)
     produced: list[int] = []
     while True:
         row = logits[-1]
@@ -90,7 +92,7 @@ def generate(
         if token in stop_ids or len(produced) == budget:
             return
         position = len(prompt) + len(produced) - 1
-        logits = model.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
+        logits = steps.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
 
 
 def _step(logits: F32, token: int, count: int) -> Step:

@@ -1,8 +1,12 @@
 """What a kernel set offers to the models: a few coarse, fused primitives over float32 rows.
 
 Two sets implement it: `reference.Reference` (NumPy, the definition of every kernel) and
-`native.Native` (the compiled library). Activations are C-contiguous float32 throughout; a
-quantised product rounds them to int8 per group of 32 on its own.
+`library.Native` (the compiled library). Activations are C-contiguous float32 throughout, but that the rows of
+q, k and v may lie apart, as they do in the product that made all three; a quantised product rounds them to int8
+per group of 32 on its own.
+
+Between a kernel's result and its next use a model only reshapes and slices: what kernels did can then be written
+down and done again without the model (`tape.Tape`).
 
 Batch invariance: row t of every result depends on row t of the inputs (and on the cache) alone,
 bit for bit, however many rows or segments stand beside it and however many threads run.
@@ -115,6 +119,9 @@ class Kernels(Protocol):
 
     def embed(self, matrix: Any, ids: I32, scale: float) -> F32:
         """Rows `ids` [T] of the table, widened to float32 and times `scale`: [T, columns]."""
+
+    def rows(self, x: F32, index: I32) -> F32:
+        """Rows `index` [R] of x [T, n]: [R, n]."""
 
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
         """x / sqrt(mean(x^2) + eps) * weight along the last axis: [..., n]. `weight` is the whole multiplier."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,9 +18,10 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
+from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 _INTERLEAVED = {Format.Q4_0: 32 + 256, Format.Q8_0: 32 + 512}
 _LANES, _GROUP = 16, 32
@@ -62,17 +65,20 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-_POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "store": (_INT, _LONG, _POINTER, _LONG, _LONG, _POINTER),
-    "linear": (_INT, _LONG, _LONG, _POINTER, _POINTER, _LONG, _POINTER),
-    "embed": (_INT, _LONG, _POINTER, _POINTER, _LONG, _FLOAT, _POINTER),
-    "rms_norm": (_POINTER, _POINTER, _LONG, _LONG, _FLOAT, _POINTER, _INT),
-    "norm_rope": (_POINTER, _POINTER, _LONG, _LONG, _LONG, _FLOAT, _POINTER, _POINTER, _POINTER),
-    "attention": (*[_POINTER] * 5, *[_LONG] * 6, _FLOAT, _FLOAT, _POINTER),
-    "geglu": (_POINTER, _LONG, _LONG, _POINTER),
-    "soft_cap": (_POINTER, _LONG, _FLOAT),
-    "read": (_POINTER, _LONG),
+# The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
+_SIGNATURES = {
+    "store": "qqPqqP",
+    "linear": "qqqPPqP",
+    "embed": "qqPPqdP",
+    "rows": "PPqqP",
+    "add": "PPq",
+    "rms_norm": "PPqqdPq",
+    "norm_rope": "PqPqqqdPPP",
+    "write_cache": "PPqPPPPqqq",
+    "attention": "PqPPPPqqqqqqddP",
+    "geglu": "PqqP",
+    "soft_cap": "Pqd",
+    "read": "Pq",
 }
 
 
@@ -80,6 +86,24 @@ def _address(array: Any, dtype: Any = np.float32) -> int:
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(f"a kernel was given {array.dtype} {array.shape}, not contiguous {np.dtype(dtype)}")
     return int(array.__array_interface__["data"][0])
+
+
+def _strided(array: Any) -> tuple[int, int]:
+    """Address and row stride, in elements, of float32 [T, heads, head_dim] whose rows alone may lie apart."""
+    row, head, element = array.strides
+    if array.dtype != np.float32 or element != 4 or head != 4 * array.shape[2] or row % 4:
+        raise ValueError(f"a kernel was given {array.dtype} {array.shape} with strides {array.strides}")
+    return int(array.__array_interface__["data"][0]), row // 4
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Per row of a batch: the address of its sequence's block table (uint64) and its position (int32)."""
+
+    tables: Sequence[I32]
+    segments: Sequence[Segment]
+    addresses: Any
+    positions: I32
 
 
 class Native:
@@ -102,11 +126,51 @@ class Native:
                 + ", ".join(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
             )
         self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
-        self._calls = {}
-        for name, arguments in _SIGNATURES.items():
-            call = getattr(self._library, f"bezel_{name}_{self.isa}")
-            call.argtypes = arguments
-            self._calls[name] = call
+        self._library.bezel_replay.argtypes = (ctypes.c_char_p, ctypes.c_long)
+        self._packers = {name: struct.Struct(codes) for name, codes in _SIGNATURES.items()}
+        self._functions = {name: getattr(self._library, f"bezel_{name}_{self.isa}") for name in _SIGNATURES}
+        for function in self._functions.values():
+            function.argtypes = (ctypes.c_char_p,)
+        self._rows: list[Rows] = []
+        self._tape: Tape | None = None
+
+    def _call(self, name: str, *arguments: float) -> None:
+        packed = self._packers[name].pack(*arguments)
+        if self._functions[name](packed):
+            raise MemoryError(f"no memory for the kernel {name}")
+        if self._tape is not None:
+            self._tape.add(self._functions[name], packed)
+
+    def _empty(self, *shape: int) -> F32:
+        return np.empty(shape, np.float32) if self._tape is None else self._tape.empty(shape)
+
+    @contextmanager
+    def record(self) -> Iterator[Tape]:
+        """Writes down every call that is made inside, to be made again by `Tape.replay`.
+
+        Arrays that go in and come out are the caller's to hold; kernels' own results are the tape's.
+        """
+        tape = Tape(self._library.bezel_replay)
+        self._tape = tape
+        try:
+            yield tape
+        finally:
+            self._tape = None
+
+    def rows_of(self, tables: Sequence[I32], segments: Sequence[Segment]) -> Rows:
+        """Where each row's block table lies, and its position."""
+        for rows in self._rows:
+            if rows.tables is tables and rows.segments is segments:
+                return rows
+        count = sum(segment.length for segment in segments)
+        rows = Rows(tables, segments, np.zeros(count, np.uint64), np.zeros(count, np.int32))
+        for segment, table in zip(segments, tables, strict=True):
+            end = segment.start + segment.length
+            part = slice(segment.row, segment.row + segment.length)
+            rows.addresses[part] = _address(table, np.int32)
+            rows.positions[part] = np.arange(segment.start, end)
+        self._rows = [rows, *self._rows[:3]]
+        return rows
 
     def allocate(self, format: Format, rows: int, columns: int) -> Matrix:
         if format in _INTERLEAVED:
@@ -124,7 +188,8 @@ class Native:
             )
         raw = np.ascontiguousarray(raw)
         if matrix.format in _INTERLEAVED:
-            self._calls["store"](
+            self._call(
+                "store",
                 matrix.format.type_id,
                 matrix.columns,
                 _address(matrix.data, np.uint8),
@@ -138,8 +203,9 @@ class Native:
     def linear(self, matrix: Matrix, x: F32) -> F32:
         if x.ndim != 2 or x.shape[1] != matrix.columns:
             raise ValueError(f"x {x.shape} does not go with a matrix of {matrix.rows} by {matrix.columns}")
-        out = np.empty((len(x), matrix.rows), np.float32)
-        failed = self._calls["linear"](
+        out = self._empty(len(x), matrix.rows)
+        self._call(
+            "linear",
             matrix.format.type_id,
             matrix.rows,
             matrix.columns,
@@ -148,15 +214,14 @@ class Native:
             len(x),
             _address(out),
         )
-        if failed:
-            raise MemoryError(f"no memory to round {x.shape} activations")
         return out
 
     def embed(self, matrix: Matrix, ids: I32, scale: float) -> F32:
         if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < matrix.rows):
             raise ValueError(f"an id lies outside the table of {matrix.rows} rows")
-        out = np.empty((len(ids), matrix.columns), np.float32)
-        self._calls["embed"](
+        out = self._empty(len(ids), matrix.columns)
+        self._call(
+            "embed",
             matrix.format.type_id,
             matrix.columns,
             _address(matrix.data, np.uint8),
@@ -167,8 +232,15 @@ class Native:
         )
         return out
 
+    def rows(self, x: F32, index: I32) -> F32:
+        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(x)):
+            raise ValueError(f"a row lies outside {x.shape}")
+        out = self._empty(len(index), x.shape[1])
+        self._call("rows", _address(x), _address(index, np.int32), len(index), x.shape[1], _address(out))
+        return out
+
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
-        out = np.empty_like(x)
+        out = self._empty(*x.shape)
         self._norm(x, weight, eps, out, add=False)
         return out
 
@@ -176,13 +248,13 @@ class Native:
         if residual.shape != x.shape:
             raise ValueError(f"residual {residual.shape} and x {x.shape} differ")
         if weight is None:
-            residual += x
+            self._call("add", _address(residual), _address(x), x.size)
         else:
             self._norm(x, weight, eps, residual, add=True)
 
     def _norm(self, x: F32, weight: F32 | None, eps: float, out: F32, add: bool) -> None:
         n = x.shape[-1]
-        self._calls["rms_norm"](_address(x), _weight(weight, n), x.size // n, n, eps, _address(out), add)
+        self._call("rms_norm", _address(x), _weight(weight, n), x.size // n, n, eps, _address(out), add)
 
     def norm_rope(self, x: F32, weight: F32 | None, eps: float, rope: Rope, positions: I32) -> None:
         tokens, heads, n = x.shape
@@ -190,8 +262,9 @@ class Native:
             raise ValueError(f"x {x.shape}, {len(positions)} positions and tables {rope.cos.shape} do not go together")
         if tokens and not (int(positions.min()) >= 0 and int(positions.max()) < len(rope.cos)):
             raise ValueError(f"a position lies outside the tables of {len(rope.cos)}")
-        self._calls["norm_rope"](
-            _address(x),
+        self._call(
+            "norm_rope",
+            *_strided(x),
             _weight(weight, n),
             tokens,
             heads,
@@ -203,37 +276,53 @@ class Native:
         )
 
     def write_cache(self, k: F32, v: F32, kv: KVView, segments: Sequence[Segment]) -> None:
+        _, block_size, kv_heads, head_dim = kv.keys.shape
+        (k_address, stride), (v_address, v_stride) = _strided(k), _strided(v)
+        if k.shape != v.shape or k.shape[1:] != (kv_heads, head_dim) or stride != v_stride:
+            raise ValueError(f"keys {k.shape} and values {v.shape} do not go into a cache of {kv.keys.shape}")
         for segment, table in zip(segments, kv.tables, strict=True):
-            positions = np.arange(segment.start, segment.start + segment.length)
-            blocks, slots = table[positions // kv.block_size], positions % kv.block_size
-            kv.keys[blocks, slots] = k[segment.row : segment.row + segment.length]
-            kv.values[blocks, slots] = v[segment.row : segment.row + segment.length]
+            _check_blocks(
+                table,
+                segment.start // block_size,
+                -(-(segment.start + segment.length) // block_size),
+                segment,
+                len(kv.keys),
+            )
+        rows = self.rows_of(kv.tables, segments)
+        self._call(
+            "write_cache",
+            k_address,
+            v_address,
+            stride,
+            _address(kv.keys),
+            _address(kv.values),
+            _address(rows.addresses, np.uint64),
+            _address(rows.positions, np.int32),
+            len(rows.positions),
+            kv_heads * head_dim,
+            block_size,
+        )
 
     def attention(
         self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
     ) -> F32:
         tokens, heads, head_dim = q.shape
-        _, block_size, kv_heads, kv_dim = kv.keys.shape
+        blocks, block_size, kv_heads, kv_dim = kv.keys.shape
         if kv_dim != head_dim or heads % kv_heads or block_size > _MOST_SLOTS:
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
-        tables = np.zeros(tokens, np.uint64)
-        positions = np.zeros(tokens, np.int32)
         for segment, table in zip(segments, kv.tables, strict=True):
-            end = segment.start + segment.length
             first = max(0, segment.start - window + 1) if window else 0
-            used = table[first // block_size : -(-end // block_size)]
-            if len(table) * block_size < end or int(used.min()) < 0 or int(used.max()) >= len(kv.keys):
-                raise ValueError(f"the block table of {segment} does not lead to the cache's {len(kv.keys)} blocks")
-            rows = slice(segment.row, segment.row + segment.length)
-            tables[rows] = _address(table, np.int32)
-            positions[rows] = np.arange(segment.start, end)
-        out = np.empty((tokens, heads * head_dim), np.float32)
-        failed = self._calls["attention"](
-            _address(q),
+            end = -(-(segment.start + segment.length) // block_size)
+            _check_blocks(table, first // block_size, end, segment, blocks)
+        rows = self.rows_of(kv.tables, segments)
+        out = self._empty(tokens, heads * head_dim)
+        self._call(
+            "attention",
+            *_strided(q),
             _address(kv.keys),
             _address(kv.values),
-            _address(tables, np.uint64),
-            _address(positions, np.int32),
+            _address(rows.addresses, np.uint64),
+            _address(rows.positions, np.int32),
             tokens,
             heads,
             kv_heads,
@@ -244,28 +333,32 @@ class Native:
             soft_cap or 0.0,
             _address(out),
         )
-        if failed:
-            raise MemoryError(f"no memory for the attention of {q.shape}")
         return out
 
     def geglu(self, gate_up: F32) -> F32:
         rows, n = gate_up.shape[0], gate_up.shape[1] // 2
-        out = np.empty((rows, n), np.float32)
-        self._calls["geglu"](_address(gate_up), rows, n, _address(out))
+        out = self._empty(rows, n)
+        self._call("geglu", _address(gate_up), rows, n, _address(out))
         return out
 
     def soft_cap(self, x: F32, cap: float) -> None:
-        self._calls["soft_cap"](_address(x), x.size, cap)
+        self._call("soft_cap", _address(x), x.size, cap)
 
     def read(self, buffer: Any) -> None:
         """Read a float64 array once and do nothing with it: the machine's own speed limit."""
-        self._calls["read"](_address(buffer, np.float64), buffer.nbytes)
+        self._call("read", _address(buffer, np.float64), buffer.nbytes)
 
 
-def _weight(weight: F32 | None, n: int) -> int | None:
+def _check_blocks(table: I32, first: int, end: int, segment: Segment, blocks: int) -> None:
+    used = table[first:end]
+    if len(table) < end or int(used.min()) < 0 or int(used.max()) >= blocks:
+        raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
+
+
+def _weight(weight: F32 | None, n: int) -> int:
     if weight is not None and weight.shape != (n,):
         raise ValueError(f"a norm of {weight.shape} does not go with rows of {n}")
-    return None if weight is None else _address(weight)
+    return 0 if weight is None else _address(weight)
 
 
 def read_bandwidth(threads: int | None = None) -> float:

@@ -73,6 +73,9 @@ class Reference:
     def embed(self, matrix: Matrix, ids: I32, scale: float) -> F32:
         return dequantize(matrix.format, matrix.raw[ids], matrix.columns) * np.float32(scale)
 
+    def rows(self, x: F32, index: I32) -> F32:
+        return x[index]
+
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
         normed: F32 = x / np.sqrt((x * x).mean(axis=-1, keepdims=True, dtype=np.float32) + np.float32(eps))
         return normed if weight is None else normed * weight

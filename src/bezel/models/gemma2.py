@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32, Rope
 from bezel.models.interface import Batch, CacheSpec, CacheView, LayerCache, Weights
@@ -83,9 +85,7 @@ class Attention:
         """x [T, hidden] -> [T, hidden]."""
         ops, kv = self.ops, cache.layer(self.layer)
         heads = ops.linear(self.qkv, x).reshape(len(x), -1, self.head_dim)
-        q = heads[:, : self.heads].copy()
-        k = heads[:, self.heads : self.heads + self.kv_heads].copy()
-        v = heads[:, self.heads + self.kv_heads :].copy()
+        q, k, v = np.split(heads, [self.heads, self.heads + self.kv_heads], axis=1)
         ops.norm_rope(q, None, 0.0, self.rope, batch.positions)
         ops.norm_rope(k, None, 0.0, self.rope, batch.positions)
         ops.write_cache(k, v, kv, batch.segments)
@@ -155,6 +155,8 @@ class Gemma2:
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
         for layer in self.layers:
             layer(x, batch, cache)
-        logits = self.ops.linear(self.lm_head, self.ops.rms_norm(x[batch.logit_rows], self.norm, self.config.eps))
+        logits = self.ops.linear(
+            self.lm_head, self.ops.rms_norm(self.ops.rows(x, batch.logit_rows), self.norm, self.config.eps)
+        )
         self.ops.soft_cap(logits, self.config.final_soft_cap)
         return logits

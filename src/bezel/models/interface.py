@@ -70,6 +70,10 @@ class Batch:
 class CacheView(Protocol):
     """The cache as a forward pass sees it: `layer(i)` for the sequences of the batch, in segment order."""
 
+    @property
+    def tables(self) -> Sequence[Sequence[I32]]:
+        """The block tables that the layers share, one list for each kind of layer, always in the same order."""
+
     def layer(self, index: int) -> KVView: ...
 
 

@@ -8,6 +8,8 @@
 #include "pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
+/* What Python calls: every argument in eight bytes, so that a call can be written down and made again (library.c). */
+#define OP(name) EXPORT int NAME(name)(const Slot *s)
 #define INLINE static inline __attribute__((always_inline))
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
@@ -23,7 +25,11 @@ INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 25
 
 /* ---- packing ---- */
 
-EXPORT void NAME(store)(int format, long columns, uint8_t *data, long first, long count, const uint8_t *raw) {
+OP(store) {
+    int format = s[0].i;
+    long columns = s[1].i, first = s[3].i, count = s[4].i;
+    uint8_t *data = s[2].p;
+    const uint8_t *raw = s[5].p;
     long groups = columns / GROUP, size = group_bytes(format), codes = format == Q8_0 ? 32 : 16;
     for (long i = 0; i < count; i++) {
         long row = first + i, lane = row % LANES;
@@ -35,6 +41,7 @@ EXPORT void NAME(store)(int format, long columns, uint8_t *data, long first, lon
             raw += 2 + codes;
         }
     }
+    return 0;
 }
 
 /* ---- widening ---- */
@@ -285,9 +292,11 @@ static void NAME(widened)(void *arguments, long first, long last) {
 }
 
 /* Returns 0, or 1 where memory for the rounded activations is lacking. */
-EXPORT int NAME(linear)(int format, long rows, long columns, uint8_t *data, const float *x, long tokens, float *out) {
-    Matrix matrix = {format, rows, columns, data};
-    Product product = {&matrix, x, out, tokens, 0, 0, 0, 0};
+OP(linear) {
+    int format = s[0].i;
+    long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
+    Matrix matrix = {format, rows, columns, s[3].p};
+    Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0};
     if (format != Q4_0 && format != Q8_0) {
         bezel_parallel(NAME(widened), &product, rows);
         return 0;
@@ -306,8 +315,12 @@ EXPORT int NAME(linear)(int format, long rows, long columns, uint8_t *data, cons
     return product.failed;
 }
 
-EXPORT void NAME(embed)(int format, long columns, const uint8_t *data, const int32_t *ids, long count, float scale,
-                        float *out) {
+OP(embed) {
+    int format = s[0].i;
+    long columns = s[1].i, count = s[4].i;
+    const uint8_t *data = s[2].p;
+    const int32_t *ids = s[3].p;
+    float scale = s[5].f, *out = s[6].p;
     for (long i = 0; i < count; i++, out += columns) {
         long row = ids[i], lane = row % LANES;
         if (format != Q4_0 && format != Q8_0) {
@@ -327,6 +340,23 @@ EXPORT void NAME(embed)(int format, long columns, const uint8_t *data, const int
         }
         for (long c = 0; c < columns; c++) out[c] *= scale;
     }
+    return 0;
+}
+
+/* out = the named rows of x. */
+OP(rows) {
+    const float *x = s[0].p;
+    const int32_t *index = s[1].p;
+    long count = s[2].i, n = s[3].i;
+    for (long i = 0; i < count; i++) memcpy((float *)s[4].p + i * n, x + index[i] * n, 4 * n);
+    return 0;
+}
+
+OP(add) {
+    float *sum = s[0].p;
+    const float *x = s[1].p;
+    for (long i = 0; i < s[2].i; i++) sum[i] += x[i];
+    return 0;
 }
 
 /* ---- norms ---- */
@@ -355,17 +385,19 @@ static void NAME(norm_rows)(void *arguments, long first, long last) {
     }
 }
 
-EXPORT void NAME(rms_norm)(const float *x, const float *weight, long rows, long n, float eps, float *out, int add) {
-    Norm norm = {x, weight, out, n, eps, add};
-    if (rows * n < SMALL) NAME(norm_rows)(&norm, 0, rows);
+OP(rms_norm) {
+    long rows = s[2].i;
+    Norm norm = {s[0].p, s[1].p, s[5].p, s[3].i, s[4].f, s[6].i};
+    if (rows * norm.n < SMALL) NAME(norm_rows)(&norm, 0, rows);
     else bezel_parallel(NAME(norm_rows), &norm, rows);
+    return 0;
 }
 
 typedef struct {
     float *x;
     const float *weight, *cosine, *sine;
     const int32_t *positions;
-    long heads, n;
+    long stride, heads, n;
     float eps;
 } NormRope;
 
@@ -375,7 +407,7 @@ static void NAME(norm_rope_tokens)(void *arguments, long first, long last) {
     for (long token = first; token < last; token++) {
         const float *c = a->cosine + a->positions[token] * half, *s = a->sine + a->positions[token] * half;
         for (long head = 0; head < a->heads; head++) {
-            float *x = a->x + (token * a->heads + head) * n;
+            float *x = a->x + token * a->stride + head * n;
             Norm norm = {x, a->weight, x, n, a->eps, 0};
             if (a->weight) NAME(norm_rows)(&norm, 0, 1);
             for (long i = 0; i < half; i++) {
@@ -387,11 +419,12 @@ static void NAME(norm_rope_tokens)(void *arguments, long first, long last) {
     }
 }
 
-EXPORT void NAME(norm_rope)(float *x, const float *weight, long tokens, long heads, long n, float eps,
-                            const float *cosine, const float *sine, const int32_t *positions) {
-    NormRope arguments = {x, weight, cosine, sine, positions, heads, n, eps};
-    if (tokens * heads * n < SMALL) NAME(norm_rope_tokens)(&arguments, 0, tokens);
-    else bezel_parallel(NAME(norm_rope_tokens), &arguments, tokens);
+OP(norm_rope) {
+    long tokens = s[3].i;
+    NormRope a = {s[0].p, s[2].p, s[7].p, s[8].p, s[9].p, s[1].i, s[4].i, s[5].i, s[6].f};
+    if (tokens * a.heads * a.n < SMALL) NAME(norm_rope_tokens)(&a, 0, tokens);
+    else bezel_parallel(NAME(norm_rope_tokens), &a, tokens);
+    return 0;
 }
 
 /* ---- attention ---- */
@@ -402,7 +435,7 @@ typedef struct {
     const float *q, *keys, *values;
     const int32_t *const *tables; /* one a row */
     const int32_t *positions;
-    long heads, kv_heads, head_dim, block_size, window;
+    long stride, heads, kv_heads, head_dim, block_size, window;
     float scale, cap;
     float *out, *scratch;
     struct Part *parts;
@@ -484,7 +517,7 @@ typedef struct Part {
 INLINE void attend_span(const Attention *a, long row, long head, long span, const int heads, float *out, Part *parts) {
     long n = a->head_dim, stride = a->kv_heads * n, kv_head = head / (a->heads / a->kv_heads);
     long end = a->positions[row] + 1, start = a->window && end > a->window ? end - a->window : 0;
-    const float *q = a->q + (row * a->heads + head) * n;
+    const float *q = a->q + row * a->stride + head * n;
     float scores[TOGETHER][MOST_SLOTS + LANES], largest[TOGETHER], keep[TOGETHER];
     v16f totals[TOGETHER];
     if (start < span * SPAN) start = span * SPAN;
@@ -581,12 +614,39 @@ static void NAME(attend_spans)(void *arguments, long first, long last) {
     }
 }
 
+/* Keys and values of every row to the place of its position. */
+OP(write_cache) {
+    const float *k = s[0].p, *v = s[1].p;
+    long stride = s[2].i, tokens = s[7].i, size = s[8].i, block_size = s[9].i;
+    const int32_t *const *tables = s[5].p, *positions = s[6].p;
+    for (long row = 0; row < tokens; row++) {
+        long position = positions[row];
+        long at = (tables[row][position / block_size] * block_size + position % block_size) * size;
+        memcpy((float *)s[3].p + at, k + row * stride, 4 * size);
+        memcpy((float *)s[4].p + at, v + row * stride, 4 * size);
+    }
+    return 0;
+}
+
 /* Returns 0, or 1 where memory is lacking. */
-EXPORT int NAME(attention)(const float *q, const float *keys, const float *values, const int32_t *const *tables,
-                           const int32_t *positions, long tokens, long heads, long kv_heads, long head_dim,
-                           long block_size, long window, float scale, float cap, float *out) {
-    Attention a = {q,        keys,       values, tables, positions, heads, kv_heads,
-                   head_dim, block_size, window, scale,  cap,       out,   0,        0, 1};
+OP(attention) {
+    long tokens = s[6].i, heads = s[7].i, kv_heads = s[8].i, head_dim = s[9].i;
+    float *out = s[14].p;
+    Attention a = {.q = s[0].p,
+                   .stride = s[1].i,
+                   .keys = s[2].p,
+                   .values = s[3].p,
+                   .tables = s[4].p,
+                   .positions = s[5].p,
+                   .heads = heads,
+                   .kv_heads = kv_heads,
+                   .head_dim = head_dim,
+                   .block_size = s[10].i,
+                   .window = s[11].i,
+                   .scale = s[12].f,
+                   .cap = s[13].f,
+                   .out = out,
+                   .spans = 1};
     long groups = tokens * kv_heads, together = heads / kv_heads;
     for (long row = 0; row < tokens; row++)
         if (span_count(&a, row) > a.spans) a.spans = span_count(&a, row);
@@ -638,15 +698,19 @@ static void NAME(geglu_strips)(void *arguments, long first, long last) {
     }
 }
 
-EXPORT void NAME(geglu)(const float *gate_up, long rows, long n, float *out) {
-    Geglu arguments = {gate_up, n, out};
+OP(geglu) {
+    long rows = s[1].i, n = s[2].i;
+    Geglu arguments = {s[0].p, n, s[3].p};
     long strips = rows * ((n + LANES - 1) / LANES);
     if (strips * LANES < SMALL / 4) NAME(geglu_strips)(&arguments, 0, strips);
     else bezel_parallel(NAME(geglu_strips), &arguments, strips);
+    return 0;
 }
 
-EXPORT void NAME(soft_cap)(float *x, long count, float cap) {
-    for (long i = 0; i < count; i++) x[i] = cap * tanhf(x[i] / cap);
+OP(soft_cap) {
+    float *x = s[0].p, cap = s[2].f;
+    for (long i = 0; i < s[1].i; i++) x[i] = cap * tanhf(x[i] / cap);
+    return 0;
 }
 
 /* ---- the machine's limit ---- */
@@ -664,4 +728,7 @@ static void NAME(read_part)(void *arguments, long first, long last) {
     __asm__ volatile("" : : "m"(found[0]));
 }
 
-EXPORT void NAME(read)(void *data, long bytes) { bezel_parallel(NAME(read_part), data, bytes / 256); }
+OP(read) {
+    bezel_parallel(NAME(read_part), s[0].p, s[1].i / 256);
+    return 0;
+}

@@ -1,7 +1,9 @@
 /* What the library is and what this processor can run. */
+#include "pool.h"
+
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 1; }
+EXPORT int bezel_abi_version(void) { return 2; }
 
 /* 2: AVX-512 with VNNI, 1: AVX2 with FMA and F16C, 0: portable C. */
 EXPORT int bezel_best_isa(void) {
@@ -15,4 +17,15 @@ EXPORT int bezel_best_isa(void) {
 #else
     return 0;
 #endif
+}
+
+/* Makes `count` calls again: each is the number of its arguments, its function, and the arguments. Stops at the first
+   that fails and returns what it returned. */
+EXPORT int bezel_replay(const Slot *program, long count) {
+    for (long i = 0; i < count; i++) {
+        int failed = ((int (*)(const Slot *))program[1].p)(program + 2);
+        if (failed) return failed;
+        program += 2 + program[0].i;
+    }
+    return 0;
 }

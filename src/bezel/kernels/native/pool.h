@@ -9,4 +9,11 @@ void bezel_parallel(bezel_task task, void *arguments, long count);
 
 int bezel_thread_count(void);
 
+/* One argument of a call. */
+typedef union {
+    long i;
+    double f;
+    void *p;
+} Slot;
+
 #endif

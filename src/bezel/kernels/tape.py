@@ -1,0 +1,55 @@
+"""Calls of the compiled kernels written down once and made again natively, without Python between them."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+import weakref
+from typing import Any
+
+import numpy as np
+
+from bezel.kernels.interface import F32
+
+
+class Tape:
+    """A list of kernel calls on fixed addresses.
+
+    Results live in buffers of the tape. A buffer is used again once the array that was in it is gone, in a replay at
+    the same places as in the recording; so arrays must be dropped in the recording as soon as they are not needed.
+    """
+
+    def __init__(self, replay: Any) -> None:
+        self._replay = replay
+        self._program: list[bytes] = []
+        self._whole = b""
+        self._buffers: list[Any] = []
+        self._free: dict[int, list[Any]] = {}
+
+    def add(self, function: Any, arguments: bytes) -> None:
+        """Write down one call."""
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        self._program.append(struct.pack("qP", len(arguments) // 8, address) + arguments)
+
+    def empty(self, shape: tuple[int, ...]) -> F32:
+        """An array for a kernel's result, in a buffer of the tape that is free."""
+        size = max(1, math.prod(shape))
+        free = self._free.setdefault(size, [])
+        if free:
+            buffer = free.pop()
+        else:
+            buffer = np.empty(size, np.float32)
+            self._buffers.append(buffer)
+        owner = np.frombuffer(memoryview(buffer), np.float32, math.prod(shape))
+        # Every view of `owner` holds it, so it goes when the last of them does.
+        weakref.finalize(owner, free.append, buffer).atexit = False
+        array: F32 = owner.reshape(shape)
+        return array
+
+    def replay(self) -> None:
+        """Make all calls again. MemoryError where one lacks memory."""
+        if not self._whole:
+            self._whole = b"".join(self._program)
+        if self._replay(self._whole, len(self._program)):
+            raise MemoryError("no memory for a step's kernels")

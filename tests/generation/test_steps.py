@@ -1,0 +1,49 @@
+"""Replayed steps give the bits of the forward pass that they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bezel.generation.cache import Cache
+from bezel.generation.steps import Steps
+from bezel.kernels.library import Native
+from bezel.models.interface import Batch, TextModel
+from bezel.models.registry import build
+from bezel.testing import instruction_sets, write_checkpoint
+from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
+
+SETS = instruction_sets()
+
+
+@pytest.fixture(params=SETS)
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> TextModel:
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "m"))
+    kernels = Native(2, request.param)
+    return build(checkpoint.config, CheckpointWeights(checkpoint, kernels), 96)
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_replays_equal_forward_passes_bit_for_bit(model: TextModel) -> None:
+    rng = np.random.default_rng(1)
+    plain, taped = (Cache(model.cache_spec, 96, sequences=3) for _ in range(2))
+    steps = Steps(model)
+    prompts = [[int(t) for t in rng.integers(0, model.vocabulary, n)] for n in (1, 9, 40)]
+    for cache in (plain, taped):
+        for sequence, prompt in enumerate(prompts):
+            cache.begin(sequence)
+            model.forward(Batch.of([(prompt, 0, False)]), cache.view([(sequence, 0, len(prompt))]))
+    lengths = [len(prompt) for prompt in prompts]
+    for step in range(50):
+        running = [0, 1, 2] if step % 5 else [2, 0]
+        parts = [([int(rng.integers(0, model.vocabulary))], lengths[s], False) for s in running]
+        places = [(s, lengths[s], 1) for s in running]
+        expected = model.forward(Batch.of(parts), plain.view(places))
+        np.testing.assert_array_equal(steps.forward(Batch.of(parts), taped.view(places)), expected)
+        for s in running:
+            lengths[s] += 1
+    with pytest.raises(ValueError, match="vocabulary"):
+        bad = [([model.vocabulary], lengths[s], False) for s in (0, 1)]
+        steps.forward(Batch.of(bad), taped.view([(s, lengths[s], 1) for s in (0, 1)]))
