@@ -48,7 +48,7 @@ def bench(
 ) -> Bench:
     """Read `prompt_tokens` random tokens, then write `new_tokens` greedily behind `depth` tokens or the prompt.
 
-    A first token is read and written before the clock starts. InvalidRequestError where the context is too short.
+    The prompt is read once before the clock starts, as llama-bench does. InvalidRequestError where the context is too short.
     """
     start = max(prompt_tokens, depth)
     if prompt_tokens < 1 or new_tokens < 1 or depth < 0:
@@ -61,7 +61,7 @@ def bench(
     tokens = [int(token) for token in rng.integers(0, model.vocabulary, start)]
     cache = Cache(model.cache_spec, start + new_tokens)
     cache.begin(0)
-    for _ in prefill(model, cache, tokens[:1]):
+    for _ in prefill(model, cache, tokens[:prompt_tokens]):
         pass
     cache.begin(0)
     began = time.perf_counter()

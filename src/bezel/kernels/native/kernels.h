@@ -3,7 +3,8 @@
 
    Q4_0 and Q8_0 rows are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then chunks of
    64 bytes, each holding 4 consecutive columns of the 16 rows (for Q4_0 in the low halves, and the 4 columns that
-   lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x. */
+   lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
+   whose negative multiple the products start from. */
 
 #include "pool.h"
 
@@ -133,7 +134,7 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
         }
         for (int k = 0; k < GROUP; k++) p->codes[i * GROUP + k] = (int8_t)codes[k], sum += codes[k];
         p->scales[i] = largest / 127.0f;
-        p->offsets[i] = sum * offset;
+        p->offsets[i] = -sum * offset;
     }
 }
 
@@ -157,7 +158,7 @@ INLINE void sixteen_rows(const Product *p, long block, long token, const int til
             long at = (token + t) * groups + g;
             int32_t x[8];
             memcpy(x, p->codes + at * GROUP, 32);
-            v16i dot = (v16i){0} - p->offsets[at];
+            v16i dot = (v16i){0} + p->offsets[at];
             for (int j = 0; j < 8; j++) dot = dot4(dot, (v16i)w[j], x[j]);
             sums[t] += __builtin_convertvector(dot, v16f) * (scale * p->scales[at]);
         }
@@ -207,7 +208,7 @@ INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scal
     for (long g = 0; g < groups; g++) {
         v16i a[WIDE], b[WIDE];
 #pragma GCC unroll 8
-        for (int t = 0; t < tile; t++) a[t] = b[t] = (v16i){0} - p->offsets[(token + t) * groups + g];
+        for (int t = 0; t < tile; t++) a[t] = b[t] = (v16i){0} + p->offsets[(token + t) * groups + g];
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++) {
             v16i w, v;
