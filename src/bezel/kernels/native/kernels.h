@@ -122,19 +122,16 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
     long groups = p->matrix->columns / GROUP;
     int offset = p->matrix->format == Q8_0 ? 128 : 8;
     for (long i = first * groups; i < last * groups; i++) {
-        const float *x = p->x + i * GROUP;
-        float largest = 0;
-        for (int k = 0; k < GROUP; k++) largest = fabsf(x[k]) > largest ? fabsf(x[k]) : largest;
+        v16f low = load16(p->x + i * GROUP), high = load16(p->x + i * GROUP + LANES);
+        float largest = max16(max_of(abs16(low), abs16(high)));
         float inverse = largest > 0 ? 127.0f / largest : 0;
         v16f magic = all16(12582912.0f); /* adding it rounds half to even */
-        int32_t sum = 0, codes[GROUP];
-        for (int k = 0; k < GROUP; k += 16) {
-            v16i code = __builtin_convertvector((load16(x + k) * inverse + magic) - magic, v16i);
-            memcpy(codes + k, &code, 64);
-        }
-        for (int k = 0; k < GROUP; k++) p->codes[i * GROUP + k] = (int8_t)codes[k], sum += codes[k];
+        v16i first_codes = __builtin_convertvector((low * inverse + magic) - magic, v16i);
+        v16i last_codes = __builtin_convertvector((high * inverse + magic) - magic, v16i);
+        v16c bytes[2] = {__builtin_convertvector(first_codes, v16c), __builtin_convertvector(last_codes, v16c)};
+        memcpy(p->codes + i * GROUP, bytes, GROUP);
         p->scales[i] = largest / 127.0f;
-        p->offsets[i] = -sum * offset;
+        p->offsets[i] = -sum16i(first_codes + last_codes) * offset;
     }
 }
 
@@ -263,7 +260,7 @@ static void NAME(many_tokens)(void *arguments, long first, long last) {
 /* `sum` gains a.b lane by lane; what is left behind the last 16 goes to the first lanes. */
 INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
     long i = 0;
-    for (; i + 16 <= count; i += 16) sum += load16(a + i) * load16(b + i);
+    for (; i + 16 <= count; i += 16) sum = fma16(load16(a + i), load16(b + i), sum);
     if (i < count) {
         v16f last_a = all16(0), last_b = all16(0);
         memcpy(&last_a, a + i, 4 * (count - i));
@@ -273,8 +270,57 @@ INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
     return sum;
 }
 
+/* 16 weights of a row stored as BF16, F16 or F32. */
+INLINE v16f whole16(int format, const uint8_t *row, long column) {
+    if (format == BF16) {
+        v16s bits;
+        memcpy(&bits, row + 2 * column, 32);
+        return (v16f)(__builtin_convertvector(bits, v16u) << 16);
+    }
+    if (format == F16) return half16((const uint16_t *)(row + 2 * column));
+    return load16((const float *)(row + 4 * column));
+}
+
+/* One row times `tile` tokens, in the lanes' order of add_products. */
+INLINE void whole_row(const Product *p, long row, long token, const int tile, const int format) {
+    long columns = p->matrix->columns, i = 0;
+    const uint8_t *weights = p->matrix->data + row * row_bytes(format, columns);
+    v16f sums[TILE];
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) sums[t] = all16(0);
+    for (; i + LANES <= columns; i += LANES) {
+        v16f w = whole16(format, weights, i);
+#pragma GCC unroll 8
+        for (int t = 0; t < tile; t++) sums[t] = fma16(w, load16(p->x + (token + t) * columns + i), sums[t]);
+    }
+    if (i < columns) {
+        uint8_t rest[64] = {0};
+        long size = row_bytes(format, 1);
+        memcpy(rest, weights + size * i, size * (columns - i));
+        v16f w = whole16(format, rest, 0);
+        for (int t = 0; t < tile; t++) {
+            v16f x = all16(0);
+            memcpy(&x, p->x + (token + t) * columns + i, 4 * (columns - i));
+            sums[t] = fma16(w, x, sums[t]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) p->out[(token + t) * p->matrix->rows + row] = sum16(sums[t]);
+}
+
+INLINE void whole_rows(const Product *p, long first, long last, const int format) {
+    for (long row = first; row < last; row++) {
+        long token = 0;
+        for (; token + TILE <= p->tokens; token += TILE) whole_row(p, row, token, TILE, format);
+        for (; token < p->tokens; token++) whole_row(p, row, token, 1, format);
+    }
+}
+
 static void NAME(widened)(void *arguments, long first, long last) {
     const Product *p = arguments;
+    if (p->matrix->format == BF16) return whole_rows(p, first, last, BF16);
+    if (p->matrix->format == F16) return whole_rows(p, first, last, F16);
+    if (p->matrix->format == F32) return whole_rows(p, first, last, F32);
     long columns = p->matrix->columns, stride = row_bytes(p->matrix->format, columns);
     float w[CHUNK];
     for (long row = first; row < last; row++)
@@ -283,10 +329,9 @@ static void NAME(widened)(void *arguments, long first, long last) {
             v16f sums[TILE];
             for (int t = 0; t < tile; t++) sums[t] = all16(0);
             for (long start = 0; start < columns; start += CHUNK) {
-                long count = columns - start < CHUNK ? columns - start : CHUNK;
-                NAME(widen)(p->matrix->format, p->matrix->data + row * stride, start, count, w);
+                NAME(widen)(p->matrix->format, p->matrix->data + row * stride, start, CHUNK, w);
                 for (int t = 0; t < tile; t++)
-                    sums[t] = add_products(sums[t], w, p->x + (token + t) * columns + start, count);
+                    sums[t] = add_products(sums[t], w, p->x + (token + t) * columns + start, CHUNK);
             }
             for (int t = 0; t < tile; t++) p->out[(token + t) * p->matrix->rows + row] = sum16(sums[t]);
         }

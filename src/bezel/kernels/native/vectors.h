@@ -10,6 +10,8 @@
 typedef float v16f __attribute__((vector_size(64)));
 typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
+typedef uint16_t v16s __attribute__((vector_size(32)));
+typedef int8_t v16c __attribute__((vector_size(16)));
 
 static inline v16f load16(const float *p) {
     v16f v;
@@ -30,6 +32,23 @@ static inline float sum16(v16f v) {
     for (int width = 8; width; width /= 2)
         for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
     return lanes[0];
+}
+
+static inline v16f abs16(v16f v) { return (v16f)((v16i)v & 0x7fffffff); }
+
+static inline v16f max_of(v16f a, v16f b) { return select16(a > b, a, b); }
+
+#define TURNED(v, by) __builtin_shuffle(v, ((v16i){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + (by)) & 15)
+
+static inline float max16(v16f v) {
+    v = max_of(v, TURNED(v, 8)), v = max_of(v, TURNED(v, 4));
+    v = max_of(v, TURNED(v, 2)), v = max_of(v, TURNED(v, 1));
+    return v[0];
+}
+
+static inline int32_t sum16i(v16i v) {
+    v += TURNED(v, 8), v += TURNED(v, 4), v += TURNED(v, 2), v += TURNED(v, 1);
+    return v[0];
 }
 
 /* sums[k] = the sum of v[k]'s lanes, for four vectors, in sum16's order. */
