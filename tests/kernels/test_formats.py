@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bezel.errors import UnsupportedModelError
-from bezel.kernels.formats import dequantize, quantize
+from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import Format
 
 gguf = pytest.importorskip("gguf")
-QUANTISED = [Format.Q4_0, Format.Q8_0, Format.Q4_K, Format.Q5_K, Format.Q6_K]
+QUANTISED = [Format.Q4_0, Format.Q5_0, Format.Q8_0, Format.Q4_K, Format.Q5_K, Format.Q6_K]
 
 
 def random_rows(format: Format, rows: int, columns: int) -> np.ndarray:
@@ -55,3 +55,11 @@ def test_k_formats_are_never_written() -> None:
 def test_rows_of_the_wrong_length_are_refused() -> None:
     with pytest.raises(ValueError, match="bytes a row"):
         dequantize(Format.Q8_0, np.zeros((1, 33), np.uint8), 32)
+
+
+@pytest.mark.parametrize("format", [Format.Q4_0, Format.Q5_0, Format.Q8_0])
+def test_small_formats_are_exactly_q8_0(format: Format) -> None:
+    raw = np.random.default_rng(5).integers(0, 256, (3, format.row_bytes(64)), np.uint8)
+    raw[:, :2] = raw[:, format.block_bytes : format.block_bytes + 2] = np.full((3, 1), 0.01, np.float16).view(np.uint8)
+    same = exactly_q8_0(format, raw, 64)
+    np.testing.assert_array_equal(dequantize(Format.Q8_0, same, 64), dequantize(format, raw, 64))

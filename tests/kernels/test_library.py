@@ -27,10 +27,12 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 
 
 def raw_rows(format: Format, rows: int, columns: int) -> np.ndarray:
-    if format not in (Format.Q4_K, Format.Q5_K, Format.Q6_K):
+    if format not in (Format.Q5_0, Format.Q4_K, Format.Q5_K, Format.Q6_K):
         return quantize(format, normal(1, rows, columns))
-    blocks = np.random.default_rng(2).integers(0, 256, (rows * columns // 256, format.block_bytes), np.uint8)
-    for offset in (208,) if format is Format.Q6_K else (0, 2):
+    blocks = np.random.default_rng(2).integers(
+        0, 256, (rows * columns // format.block_elements, format.block_bytes), np.uint8
+    )
+    for offset in {Format.Q5_0: (0,), Format.Q6_K: (208,)}.get(format, (0, 2)):
         blocks[:, offset : offset + 2] = np.full((len(blocks), 1), 0.01, np.float16).view(np.uint8)
     return blocks.reshape(rows, -1)
 
@@ -45,7 +47,7 @@ def pair(kernels: Native, format: Format, rows: int, columns: int) -> tuple:
 
 
 @EVERY_SET
-@pytest.mark.parametrize("format", [Format.Q4_0, Format.Q8_0])
+@pytest.mark.parametrize("format", [Format.Q4_0, Format.Q5_0, Format.Q8_0])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 32), (16, 64), (37, 96), (300, 640)])
 @pytest.mark.parametrize("tokens", [1, 2, 3, 17])
 def test_quantised_products_equal_their_definition_bit_for_bit(
@@ -59,7 +61,7 @@ def test_quantised_products_equal_their_definition_bit_for_bit(
 
 
 @EVERY_SET
-@pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q8_0)])
+@pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q5_0, Format.Q8_0)])
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_other_products_agree_to_rounding(isa: str, format: Format, tokens: int) -> None:
     kernels = Native(isa=isa)

@@ -48,7 +48,8 @@ def bench(
 ) -> Bench:
     """Read `prompt_tokens` random tokens, then write `new_tokens` greedily behind `depth` tokens or the prompt.
 
-    The prompt is read once before the clock starts, as llama-bench does. InvalidRequestError where the context is too short.
+    The prompt is read once before the clock starts, as llama-bench does. InvalidRequestError where the context is
+    too short.
     """
     start = max(prompt_tokens, depth)
     if prompt_tokens < 1 or new_tokens < 1 or depth < 0:

@@ -24,6 +24,7 @@ def dequantize(format: Format, raw: U8, columns: int) -> F32:
     blocks = np.ascontiguousarray(raw).reshape(-1, format.block_bytes)
     widen = {
         Format.Q4_0: _widen_q4_0,
+        Format.Q5_0: lambda blocks: _widen_q8_0(_q5_0_as_q8_0(blocks)),
         Format.Q8_0: _widen_q8_0,
         Format.Q4_K: _widen_q4_k,
         Format.Q5_K: _widen_q5_k,
@@ -49,6 +50,26 @@ def _widen_q4_0(blocks: U8) -> F32:
 
 def _widen_q8_0(blocks: U8) -> F32:
     return np.ascontiguousarray(blocks[:, 2:]).view(np.int8).astype(np.float32) * _half(blocks, 0)
+
+
+def exactly_q8_0(format: Format, raw: U8, columns: int) -> U8:
+    """Q4_0, Q5_0 or Q8_0 rows as Q8_0 rows of the same values: the scales stay, the codes fit."""
+    blocks = np.ascontiguousarray(raw).reshape(-1, format.block_bytes)
+    if format is Format.Q4_0:
+        codes = (_nibbles(blocks[:, 2:]).reshape(-1, 32) - np.uint8(8)).view(np.uint8)
+        blocks = np.concatenate([blocks[:, :2], codes], axis=1)
+    elif format is Format.Q5_0:
+        blocks = _q5_0_as_q8_0(blocks)
+    elif format is not Format.Q8_0:
+        raise ValueError(f"{format.name} has no exact form in Q8_0")
+    return blocks.reshape(len(raw), Format.Q8_0.row_bytes(columns))
+
+
+def _q5_0_as_q8_0(blocks: U8) -> U8:
+    """The fifth bits lie in four bytes of their own, lowest first; codes are shifted by 16."""
+    fifth = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
+    codes = (_nibbles(blocks[:, 6:]).reshape(-1, 32) | fifth << 4) - np.uint8(16)
+    return np.concatenate([blocks[:, :2], codes], axis=1)
 
 
 def _scales_and_minima(packed: U8) -> tuple[F32, F32]:
@@ -88,8 +109,8 @@ def _widen_q6_k(blocks: U8) -> F32:
 def quantize(format: Format, x: F32) -> U8:
     """Round float32 [n, columns] to F32, F16, BF16, Q4_0 or Q8_0 rows: uint8 [n, row bytes].
 
-    Scales are found in float32 and stored as float16. UnsupportedModelError for the K formats, which are
-    read and never written; ValueError where 32 does not divide the columns.
+    Scales are found in float32 and stored as float16. UnsupportedModelError for Q5_0 and the K formats, which
+    are read and never written; ValueError where 32 does not divide the columns.
     """
     rows, columns = x.shape
     size = format.row_bytes(columns)

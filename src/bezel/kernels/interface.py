@@ -33,6 +33,7 @@ class Format(Enum):
     F32 = (0, 1, 4)
     F16 = (1, 1, 2)
     Q4_0 = (2, 32, 18)
+    Q5_0 = (6, 32, 22)
     Q8_0 = (8, 32, 34)
     Q4_K = (12, 256, 144)
     Q5_K = (13, 256, 176)
@@ -112,7 +113,7 @@ class Kernels(Protocol):
     def linear(self, matrix: Any, x: F32) -> F32:
         """x [T, columns] -> [T, rows]: x @ W.T.
 
-        Q4_0, Q8_0: x is rounded per group of 32 to int8 (scale = amax / 127, round half to even); the dot
+        Q4_0, Q5_0, Q8_0: x is rounded per group of 32 to int8 (scale = amax / 127, round half to even); the dot
         of a group is exact int32, multiplied by (weight scale * x scale) and added in group order.
         Other formats: weights widened to float32, products added in float32.
         """

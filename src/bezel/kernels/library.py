@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.kernels.formats import exactly_q8_0
 from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
@@ -30,7 +31,10 @@ _MOST_SLOTS = 256
 
 @dataclass
 class Matrix:
-    """A packed weight matrix: interleaved by 16 rows for Q4_0 and Q8_0, GGUF's own layout for other formats."""
+    """A packed weight matrix: interleaved by 16 rows for Q4_0 and Q8_0, GGUF's own layout for other formats.
+
+    Q5_0 is kept as Q8_0, of the same values.
+    """
 
     format: Format
     rows: int
@@ -173,6 +177,8 @@ class Native:
         return rows
 
     def allocate(self, format: Format, rows: int, columns: int) -> Matrix:
+        if format is Format.Q5_0:
+            format = Format.Q8_0
         if format in _INTERLEAVED:
             format.row_bytes(columns)
             size = -(-rows // _LANES) * (columns // _GROUP) * _INTERLEAVED[format]
@@ -182,6 +188,8 @@ class Native:
 
     def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:
         row_bytes = matrix.format.row_bytes(matrix.columns)
+        if matrix.format is Format.Q8_0 and raw.shape[1:] == (Format.Q5_0.row_bytes(matrix.columns),):
+            raw = exactly_q8_0(Format.Q5_0, raw, matrix.columns)
         if raw.ndim != 2 or raw.shape[1] != row_bytes or not 0 <= first_row <= matrix.rows - len(raw):
             raise ValueError(
                 f"rows {raw.shape} from {first_row} do not fit into {matrix.rows} rows of {row_bytes} bytes"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bezel.kernels.formats import dequantize
+from bezel.kernels.formats import dequantize, exactly_q8_0
 from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 
 GROUP = 32
@@ -38,13 +38,10 @@ def quantize_activations(x: F32) -> tuple[NDArray[np.int32], F32]:
 
 
 def weight_codes(matrix: Matrix) -> tuple[NDArray[np.int32], F32]:
-    """Q4_0 or Q8_0 codes int32 [rows, groups, 32] and scales float32 [rows, groups]."""
-    blocks = matrix.raw.reshape(matrix.rows, -1, matrix.format.block_bytes)
+    """Q4_0, Q5_0 or Q8_0 codes int32 [rows, groups, 32] and scales float32 [rows, groups]."""
+    blocks = exactly_q8_0(matrix.format, matrix.raw, matrix.columns).reshape(matrix.rows, -1, Format.Q8_0.block_bytes)
     scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)[..., 0]
-    packed = np.ascontiguousarray(blocks[..., 2:])
-    if matrix.format is Format.Q8_0:
-        return packed.view(np.int8).astype(np.int32), scales
-    return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.int32) - 8, scales
+    return np.ascontiguousarray(blocks[..., 2:]).view(np.int8).astype(np.int32), scales
 
 
 class Reference:
@@ -59,7 +56,7 @@ class Reference:
         matrix.raw[first_row : first_row + len(raw)] = raw
 
     def linear(self, matrix: Matrix, x: F32) -> F32:
-        if matrix.format not in (Format.Q4_0, Format.Q8_0):
+        if matrix.format not in (Format.Q4_0, Format.Q5_0, Format.Q8_0):
             weights = dequantize(matrix.format, matrix.raw, matrix.columns)
             return np.stack([weights @ row for row in x]) if len(x) else np.zeros((0, matrix.rows), np.float32)
         codes, scales = weight_codes(matrix)

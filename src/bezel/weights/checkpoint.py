@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError, UnsupportedModelError
-from bezel.kernels.formats import dequantize, quantize
+from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, Format, Kernels
 from bezel.weights import names
 from bezel.weights.gguf import GGUFFile
@@ -23,6 +23,7 @@ LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performan
 
 _CHUNK_BYTES = 8 << 20
 _WHOLE = (Format.F32, Format.F16, Format.BF16)
+_EIGHT_BITS = (Format.Q4_0, Format.Q5_0, Format.Q8_0)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class CheckpointWeights:
         return name in self._checkpoint.stored_names
 
     def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
-        """See `models.interface.Weights.matrix`; stored formats that differ are widened to float32."""
+        """See `models.interface.Weights.matrix`; formats that differ become Q8_0 where that is exact, else F32."""
         infos = [self._checkpoint.info(name) for name in names]
         rows, columns = shape
         found = [info.shape for info in infos]
@@ -142,7 +143,12 @@ class CheckpointWeights:
             for first in range(0, info.shape[0], step):
                 raw = self._checkpoint.source.read_rows(info.name, first, min(step, info.shape[0] - first))
                 if info.format is not target:
-                    raw = quantize(target, dequantize(info.readable(), raw, columns))
+                    exact = target is Format.Q8_0 and info.format in _EIGHT_BITS
+                    raw = (
+                        exactly_q8_0(info.readable(), raw, columns)
+                        if exact
+                        else quantize(target, dequantize(info.readable(), raw, columns))
+                    )
                 self.kernels.store_rows(packed, row, raw)
                 row += len(raw)
         return packed
@@ -158,7 +164,9 @@ class CheckpointWeights:
                     f"{self._checkpoint.path}: {stored.name} is stored as {stored.type_name} and cannot become "
                     f"{self._level.name} without a second loss; leave the level out, or start from BF16 weights"
                 )
-        return formats.pop() if len(formats) == 1 else Format.F32
+        if len(formats) == 1:
+            return formats.pop()
+        return Format.Q8_0 if formats <= set(_EIGHT_BITS) else Format.F32
 
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""
