@@ -281,38 +281,54 @@ INLINE v16f whole16(int format, const uint8_t *row, long column) {
     return load16((const float *)(row + 4 * column));
 }
 
-/* One row times `tile` tokens, in the lanes' order of add_products. */
-INLINE void whole_row(const Product *p, long row, long token, const int tile, const int format) {
-    long columns = p->matrix->columns, i = 0;
-    const uint8_t *weights = p->matrix->data + row * row_bytes(format, columns);
-    v16f sums[TILE];
-#pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) sums[t] = all16(0);
+/* `rows` rows (4 or 1) times `tile` tokens, each product in the lanes' order of add_products. */
+INLINE void whole_tile(const Product *p, long row, const int rows, long token, const int tile, const int format) {
+    long columns = p->matrix->columns, stride = row_bytes(format, columns), i = 0;
+    const uint8_t *weights = p->matrix->data + row * stride;
+    v16f sums[4][4];
+#pragma GCC unroll 4
+    for (int t = 0; t < tile; t++)
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) sums[t][r] = all16(0);
     for (; i + LANES <= columns; i += LANES) {
-        v16f w = whole16(format, weights, i);
-#pragma GCC unroll 8
-        for (int t = 0; t < tile; t++) sums[t] = fma16(w, load16(p->x + (token + t) * columns + i), sums[t]);
-    }
-    if (i < columns) {
-        uint8_t rest[64] = {0};
-        long size = row_bytes(format, 1);
-        memcpy(rest, weights + size * i, size * (columns - i));
-        v16f w = whole16(format, rest, 0);
+        v16f w[4];
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) w[r] = whole16(format, weights + r * stride, i);
+#pragma GCC unroll 4
         for (int t = 0; t < tile; t++) {
-            v16f x = all16(0);
-            memcpy(&x, p->x + (token + t) * columns + i, 4 * (columns - i));
-            sums[t] = fma16(w, x, sums[t]);
+            v16f x = load16(p->x + (token + t) * columns + i);
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++) sums[t][r] = fma16(w[r], x, sums[t][r]);
         }
     }
-#pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) p->out[(token + t) * p->matrix->rows + row] = sum16(sums[t]);
+    if (i < columns)
+        for (int r = 0; r < rows; r++) {
+            uint8_t rest[64] = {0};
+            long size = row_bytes(format, 1);
+            memcpy(rest, weights + r * stride + size * i, size * (columns - i));
+            v16f w = whole16(format, rest, 0);
+            for (int t = 0; t < tile; t++) {
+                v16f x = all16(0);
+                memcpy(&x, p->x + (token + t) * columns + i, 4 * (columns - i));
+                sums[t][r] = fma16(w, x, sums[t][r]);
+            }
+        }
+#pragma GCC unroll 4
+    for (int t = 0; t < tile; t++) {
+        float found[4];
+        sums_of_four(sums[t], found);
+        memcpy(p->out + (token + t) * p->matrix->rows + row, found, 4 * rows);
+    }
 }
 
 INLINE void whole_rows(const Product *p, long first, long last, const int format) {
-    for (long row = first; row < last; row++) {
-        long token = 0;
-        for (; token + TILE <= p->tokens; token += TILE) whole_row(p, row, token, TILE, format);
-        for (; token < p->tokens; token++) whole_row(p, row, token, 1, format);
+    for (long row = first; row < last;) {
+        int four = row + 4 <= last;
+        for (long token = 0; token < p->tokens;)
+            if (four && token + 4 <= p->tokens) whole_tile(p, row, 4, token, 4, format), token += 4;
+            else if (four) whole_tile(p, row, 4, token++, 1, format);
+            else whole_tile(p, row, 1, token++, 1, format);
+        row += four ? 4 : 1;
     }
 }
 
