@@ -22,16 +22,17 @@ from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
-_INTERLEAVED = {Format.Q4_0: 32 + 256, Format.Q8_0: 32 + 512}
-_LANES, _GROUP = 16, 32
+# Bytes of 16 rows' group of columns, and how many columns that is.
+_INTERLEAVED = {Format.Q4_0: (32 + 256, 32), Format.Q8_0: (32 + 512, 32), Format.BF16: (64, 2)}
+_LANES = 16
 _MOST_SLOTS = 256
 
 
 @dataclass
 class Matrix:
-    """A packed weight matrix: interleaved by 16 rows for Q4_0 and Q8_0, GGUF's own layout for other formats.
+    """A packed weight matrix: interleaved by 16 rows for Q4_0, Q8_0 and BF16, GGUF's own layout for other formats.
 
     Q5_0 is kept as Q8_0, of the same values.
     """
@@ -181,7 +182,8 @@ class Native:
             format = Format.Q8_0
         if format in _INTERLEAVED:
             format.row_bytes(columns)
-            size = -(-rows // _LANES) * (columns // _GROUP) * _INTERLEAVED[format]
+            size_of_group, group = _INTERLEAVED[format]
+            size = -(-rows // _LANES) * -(-columns // group) * size_of_group
         else:
             size = rows * format.row_bytes(columns)
         return Matrix(format, rows, columns, np.zeros(size, np.uint8))

@@ -4,7 +4,9 @@
    Q4_0 and Q8_0 rows are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then chunks of
    64 bytes, each holding 4 consecutive columns of the 16 rows (for Q4_0 in the low halves, and the 4 columns that
    lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
-   whose negative multiple the products start from. */
+   whose negative multiple the products start from.
+
+   BF16 rows are interleaved by 16 too: 64 bytes hold two consecutive columns of 16 rows. */
 
 #include "pool.h"
 
@@ -14,7 +16,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
-enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6, CHUNK = 256, SMALL = 8192 /* elements that one thread does sooner alone */ };
+enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6, CHUNK = 256, AHEAD = 8192 /* bytes */, SMALL = 8192 /* elements that one thread does sooner alone */ };
 
 typedef struct {
     int format;
@@ -24,6 +26,11 @@ typedef struct {
 
 INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
 
+/* Where a weight of an interleaved BF16 matrix lies. */
+INLINE long pair_place(long row, long column, long columns) {
+    return ((row / LANES * ((columns + 1) / 2) + column / 2) * LANES + row % LANES) * 4 + column % 2 * 2;
+}
+
 /* ---- packing ---- */
 
 OP(store) {
@@ -31,6 +38,11 @@ OP(store) {
     long columns = s[1].i, first = s[3].i, count = s[4].i;
     uint8_t *data = s[2].p;
     const uint8_t *raw = s[5].p;
+    if (format == BF16) {
+        for (long row = first; row < first + count; row++)
+            for (long c = 0; c < columns; c++, raw += 2) memcpy(data + pair_place(row, c, columns), raw, 2);
+        return 0;
+    }
     long groups = columns / GROUP, size = group_bytes(format), codes = format == Q8_0 ? 32 : 16;
     for (long i = 0; i < count; i++) {
         long row = first + i, lane = row % LANES;
@@ -65,11 +77,6 @@ static void NAME(widen)(int format, const uint8_t *row, long start, long count, 
         memcpy(out, row + 4 * start, 4 * count);
     } else if (format == F16) {
         for (long i = 0; i < count; i++) out[i] = half_at(row + 2 * (start + i));
-    } else if (format == BF16) {
-        for (long i = 0; i < count; i++) {
-            uint32_t bits = (uint32_t)row[2 * (start + i)] << 16 | (uint32_t)row[2 * (start + i) + 1] << 24;
-            memcpy(out + i, &bits, 4);
-        }
     } else if (format == Q6_K) {
         const uint8_t *b = row + start / 256 * 210;
         float d = half_at(b + 208);
@@ -270,13 +277,8 @@ INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
     return sum;
 }
 
-/* 16 weights of a row stored as BF16, F16 or F32. */
+/* 16 weights of a row stored as F16 or F32. */
 INLINE v16f whole16(int format, const uint8_t *row, long column) {
-    if (format == BF16) {
-        v16s bits;
-        memcpy(&bits, row + 2 * column, 32);
-        return (v16f)(__builtin_convertvector(bits, v16u) << 16);
-    }
     if (format == F16) return half16((const uint16_t *)(row + 2 * column));
     return load16((const float *)(row + 4 * column));
 }
@@ -293,7 +295,11 @@ INLINE void whole_tile(const Product *p, long row, const int rows, long token, c
     for (; i + LANES <= columns; i += LANES) {
         v16f w[4];
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) w[r] = whole16(format, weights + r * stride, i);
+        for (int r = 0; r < rows; r++) {
+            const uint8_t *at = weights + r * stride;
+            w[r] = whole16(format, at, i);
+            if (tile == 1) __builtin_prefetch(at + row_bytes(format, i) + AHEAD);
+        }
 #pragma GCC unroll 4
         for (int t = 0; t < tile; t++) {
             v16f x = load16(p->x + (token + t) * columns + i);
@@ -332,9 +338,48 @@ INLINE void whole_rows(const Product *p, long first, long last, const int format
     }
 }
 
+/* A block of 16 interleaved BF16 rows times `tile` tokens: even and odd columns are summed apart. */
+INLINE void paired_rows(const Product *p, long block, long token, const int tile) {
+    long rows = p->matrix->rows, columns = p->matrix->columns, pairs = (columns + 1) / 2;
+    const uint8_t *weights = p->matrix->data + block * pairs * 64;
+    v16f even[TILE], odd[TILE];
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) even[t] = odd[t] = all16(0);
+    for (long i = 0; i < columns / 2; i++) {
+        v16u both;
+        memcpy(&both, weights + 64 * i, 64);
+        v16f low = (v16f)(both << 16), high = (v16f)(both & 0xffff0000u);
+#pragma GCC unroll 8
+        for (int t = 0; t < tile; t++) {
+            const float *x = p->x + (token + t) * columns + 2 * i;
+            even[t] = fma16(low, all16(x[0]), even[t]), odd[t] = fma16(high, all16(x[1]), odd[t]);
+        }
+    }
+    if (columns % 2) {
+        v16u both;
+        memcpy(&both, weights + 64 * (pairs - 1), 64);
+        for (int t = 0; t < tile; t++)
+            even[t] = fma16((v16f)(both << 16), all16(p->x[(token + t + 1) * columns - 1]), even[t]);
+    }
+    long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) {
+        v16f sum = even[t] + odd[t];
+        memcpy(p->out + (token + t) * rows + block * LANES, &sum, 4 * count);
+    }
+}
+
+static void NAME(paired)(void *arguments, long first, long last) {
+    const Product *p = arguments;
+    for (long block = first; block < last; block++) {
+        long token = 0;
+        for (; token + TILE <= p->tokens; token += TILE) paired_rows(p, block, token, TILE);
+        for (; token < p->tokens; token++) paired_rows(p, block, token, 1);
+    }
+}
+
 static void NAME(widened)(void *arguments, long first, long last) {
     const Product *p = arguments;
-    if (p->matrix->format == BF16) return whole_rows(p, first, last, BF16);
     if (p->matrix->format == F16) return whole_rows(p, first, last, F16);
     if (p->matrix->format == F32) return whole_rows(p, first, last, F32);
     long columns = p->matrix->columns, stride = row_bytes(p->matrix->format, columns);
@@ -359,6 +404,10 @@ OP(linear) {
     long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
     Matrix matrix = {format, rows, columns, s[3].p};
     Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0};
+    if (format == BF16) {
+        bezel_parallel(NAME(paired), &product, (rows + LANES - 1) / LANES);
+        return 0;
+    }
     if (format != Q4_0 && format != Q8_0) {
         bezel_parallel(NAME(widened), &product, rows);
         return 0;
@@ -385,7 +434,14 @@ OP(embed) {
     float scale = s[5].f, *out = s[6].p;
     for (long i = 0; i < count; i++, out += columns) {
         long row = ids[i], lane = row % LANES;
-        if (format != Q4_0 && format != Q8_0) {
+        if (format == BF16) {
+            for (long c = 0; c < columns; c++) {
+                uint16_t half;
+                memcpy(&half, data + pair_place(row, c, columns), 2);
+                uint32_t bits = (uint32_t)half << 16;
+                memcpy(out + c, &bits, 4);
+            }
+        } else if (format != Q4_0 && format != Q8_0) {
             for (long start = 0; start < columns; start += CHUNK)
                 NAME(widen)(format, data + row * row_bytes(format, columns), start,
                             columns - start < CHUNK ? columns - start : CHUNK, out + start);

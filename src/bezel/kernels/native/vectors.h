@@ -10,7 +10,6 @@
 typedef float v16f __attribute__((vector_size(64)));
 typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
-typedef uint16_t v16s __attribute__((vector_size(32)));
 typedef int8_t v16c __attribute__((vector_size(16)));
 
 static inline v16f load16(const float *p) {
