@@ -33,27 +33,49 @@ INLINE long pair_place(long row, long column, long columns) {
 
 /* ---- packing ---- */
 
-OP(store) {
-    int format = s[0].i;
-    long columns = s[1].i, first = s[3].i, count = s[4].i;
-    uint8_t *data = s[2].p;
-    const uint8_t *raw = s[5].p;
-    if (format == BF16) {
-        for (long row = first; row < first + count; row++)
-            for (long c = 0; c < columns; c++, raw += 2) memcpy(data + pair_place(row, c, columns), raw, 2);
-        return 0;
-    }
-    long groups = columns / GROUP, size = group_bytes(format), codes = format == Q8_0 ? 32 : 16;
-    for (long i = 0; i < count; i++) {
-        long row = first + i, lane = row % LANES;
-        for (long g = 0; g < groups; g++) {
-            uint8_t *group = data + (row / LANES * groups + g) * size;
-            memcpy(group + 2 * lane, raw, 2);
-            for (long c = 0; c < codes; c++)
-                group[32 + c / 4 * 64 + lane * 4 + c % 4] = format == Q8_0 ? raw[2 + c] ^ 128 : raw[2 + c];
-            raw += 2 + codes;
+typedef struct {
+    int format;
+    long columns, first, count;
+    uint8_t *data;
+    const uint8_t *raw;
+} Packing;
+
+INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
+    long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
+    uint8_t *group = p->data + row / LANES * groups * size;
+    uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0, code;
+    for (long g = 0; g < groups; g++, group += size) {
+        memcpy(group + 2 * lane, raw, 2), raw += 2;
+        for (long j = 0; j < (p->format == Q8_0 ? 8 : 4); j++, raw += 4) {
+            memcpy(&code, raw, 4);
+            code ^= flip;
+            memcpy(group + 32 + 64 * j + 4 * lane, &code, 4);
         }
     }
+}
+
+INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
+    uint8_t *at = p->data + pair_place(row, 0, p->columns);
+    for (long i = 0; i < p->columns / 2; i++) memcpy(at + 64 * i, raw + 4 * i, 4);
+    if (p->columns % 2) memcpy(at + 64 * (p->columns / 2), raw + 2 * (p->columns - 1), 2);
+}
+
+/* Parallel over blocks of 16 rows, counted from the first row's own. */
+static void NAME(pack)(void *arguments, long first, long last) {
+    const Packing *p = arguments;
+    long bytes = p->format == BF16 ? 2 * p->columns : p->columns / GROUP * (p->format == Q8_0 ? 34 : 18);
+    long start = (p->first / LANES + first) * LANES, end = (p->first / LANES + last) * LANES;
+    if (start < p->first) start = p->first;
+    if (end > p->first + p->count) end = p->first + p->count;
+    for (long row = start; row < end; row++)
+        if (p->format == BF16) pack_pairs(p, row, p->raw + (row - p->first) * bytes);
+        else pack_row(p, row, p->raw + (row - p->first) * bytes);
+}
+
+OP(store) {
+    Packing packing = {s[0].i, s[1].i, s[3].i, s[4].i, s[2].p, s[5].p};
+    if (packing.count)
+        bezel_parallel(NAME(pack), &packing, (packing.first + packing.count - 1) / LANES - packing.first / LANES + 1);
     return 0;
 }
 
