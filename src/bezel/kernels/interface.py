@@ -115,7 +115,8 @@ class Kernels(Protocol):
 
         Q4_0, Q5_0, Q8_0: x is rounded per group of 32 to int8 (scale = amax / 127, round half to even); the dot
         of a group is exact int32, multiplied by (weight scale * x scale) and added in group order.
-        Other formats: weights widened to float32, products added in float32.
+        Q4_K, Q5_K, Q6_K: x is rounded alike; the rest is float32. Other formats: weights widened to float32, products
+        added in float32.
         """
 
     def embed(self, matrix: Any, ids: I32, scale: float) -> F32:

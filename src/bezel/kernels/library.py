@@ -22,17 +22,24 @@ from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 # Bytes of 16 rows' group of columns, and how many columns that is.
-_INTERLEAVED = {Format.Q4_0: (32 + 256, 32), Format.Q8_0: (32 + 512, 32), Format.BF16: (64, 2)}
+_INTERLEAVED = {
+    Format.Q4_0: (32 + 256, 32),
+    Format.Q8_0: (32 + 512, 32),
+    Format.BF16: (64, 2),
+    Format.Q4_K: (64 + 8 * (32 + 256), 256),
+    Format.Q5_K: (64 + 8 * (32 + 512), 256),
+    Format.Q6_K: (32 + 8 * (32 + 512), 256),
+}
 _LANES = 16
 _MOST_SLOTS = 256
 
 
 @dataclass
 class Matrix:
-    """A packed weight matrix: interleaved by 16 rows for Q4_0, Q8_0 and BF16, GGUF's own layout for other formats.
+    """A packed weight matrix: GGUF's own layout for F32 and F16, else interleaved by 16 rows.
 
     Q5_0 is kept as Q8_0, of the same values.
     """

@@ -58,6 +58,9 @@ class Reference:
     def linear(self, matrix: Matrix, x: F32) -> F32:
         if matrix.format not in (Format.Q4_0, Format.Q5_0, Format.Q8_0):
             weights = dequantize(matrix.format, matrix.raw, matrix.columns)
+            if matrix.format not in (Format.F32, Format.F16, Format.BF16):
+                x_codes, x_scales = quantize_activations(x)
+                x = (x_codes.astype(np.float32) * x_scales[..., None]).reshape(x.shape)
             return np.stack([weights @ row for row in x]) if len(x) else np.zeros((0, matrix.rows), np.float32)
         codes, scales = weight_codes(matrix)
         x_codes, x_scales = quantize_activations(x)

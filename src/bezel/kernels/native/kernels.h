@@ -6,7 +6,11 @@
    lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
    whose negative multiple the products start from.
 
-   BF16 rows are interleaved by 16 too: 64 bytes hold two consecutive columns of 16 rows. */
+   BF16 rows are interleaved by 16 too: 64 bytes hold two consecutive columns of 16 rows.
+
+   Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales (and 16 of the minima but for Q6_K), then 8 groups
+   of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
+   for Q5_K and Q6_K a byte each as in Q8_0. */
 
 #include "pool.h"
 
@@ -16,7 +20,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
-enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6, CHUNK = 256, AHEAD = 8192 /* bytes */, SMALL = 8192 /* elements that one thread does sooner alone */ };
+enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6, AHEAD = 8192 /* bytes */, SMALL = 8192 /* elements that one thread does sooner alone */ };
 
 typedef struct {
     int format;
@@ -29,6 +33,19 @@ INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 25
 /* Where a weight of an interleaved BF16 matrix lies. */
 INLINE long pair_place(long row, long column, long columns) {
     return ((row / LANES * ((columns + 1) / 2) + column / 2) * LANES + row % LANES) * 4 + column % 2 * 2;
+}
+
+/* Bytes of a row in GGUF's layout. */
+INLINE long row_bytes(int format, long columns) {
+    switch (format) {
+    case F32: return 4 * columns;
+    case Q4_0: return columns / 32 * 18;
+    case Q8_0: return columns / 32 * 34;
+    case Q4_K: return columns / 256 * 144;
+    case Q5_K: return columns / 256 * 176;
+    case Q6_K: return columns / 256 * 210;
+    default: return 2 * columns;
+    }
 }
 
 /* ---- packing ---- */
@@ -54,6 +71,53 @@ INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
     }
 }
 
+INLINE int is_k(int format) { return format == Q4_K || format == Q5_K || format == Q6_K; }
+
+INLINE long k_head(int format) { return format == Q6_K ? 32 : 64; }
+
+INLINE long k_group(int format) { return 32 + (format == Q4_K ? 256 : 512); }
+
+INLINE long k_bytes(int format) { return k_head(format) + 8 * k_group(format); }
+
+/* The code of column `at` of a K block, with nothing taken off. */
+INLINE int k_code(int format, const uint8_t *b, int at) {
+    int group = at / 32, i = at % 32;
+    if (format == Q6_K) {
+        int part = at / 128, quarter = group % 4;
+        int low = b[part * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
+        return low | (b[128 + part * 32 + i] >> (2 * quarter) & 3) << 4;
+    }
+    int low = b[(format == Q4_K ? 16 : 48) + group / 2 * 32 + i] >> (group % 2 * 4) & 15;
+    return format == Q4_K ? low : low | (b[16 + i] >> group & 1) << 4;
+}
+
+INLINE void k_scale(const uint8_t *packed, int i, uint8_t *scale, uint8_t *minimum) {
+    if (i < 4) *scale = packed[i] & 63, *minimum = packed[i + 4] & 63;
+    else
+        *scale = (packed[i + 4] & 15) | packed[i - 4] >> 6 << 4, *minimum = packed[i + 4] >> 4 | packed[i] >> 6 << 4;
+}
+
+INLINE void pack_k(const Packing *p, long row, const uint8_t *raw, const int format) {
+    long blocks = p->columns / 256, lane = row % LANES;
+    uint8_t *at = p->data + row / LANES * blocks * k_bytes(format);
+    for (long block = 0; block < blocks; block++) {
+        if (format == Q6_K) memcpy(at + 2 * lane, raw + 208, 2);
+        else memcpy(at + 2 * lane, raw, 2), memcpy(at + 32 + 2 * lane, raw + 2, 2);
+        at += k_head(format);
+        for (int g = 0; g < 8; g++, at += k_group(format)) {
+            if (format == Q6_K) at[lane] = raw[192 + 2 * g], at[16 + lane] = raw[193 + 2 * g];
+            else k_scale(raw + 4, g, at + lane, at + 16 + lane);
+            for (int i = 0; i < 32; i++) {
+                int code = k_code(format, raw, g * 32 + i);
+                uint8_t *place = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
+                if (format != Q4_K) *place = (uint8_t)code;
+                else *place = i < 16 ? (*place & 0xf0) | code : (*place & 15) | code << 4;
+            }
+        }
+        raw += format == Q4_K ? 144 : format == Q5_K ? 176 : 210;
+    }
+}
+
 INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
     uint8_t *at = p->data + pair_place(row, 0, p->columns);
     for (long i = 0; i < p->columns / 2; i++) memcpy(at + 64 * i, raw + 4 * i, 4);
@@ -63,13 +127,18 @@ INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
 /* Parallel over blocks of 16 rows, counted from the first row's own. */
 static void NAME(pack)(void *arguments, long first, long last) {
     const Packing *p = arguments;
-    long bytes = p->format == BF16 ? 2 * p->columns : p->columns / GROUP * (p->format == Q8_0 ? 34 : 18);
+    long bytes = row_bytes(p->format, p->columns);
     long start = (p->first / LANES + first) * LANES, end = (p->first / LANES + last) * LANES;
     if (start < p->first) start = p->first;
     if (end > p->first + p->count) end = p->first + p->count;
     for (long row = start; row < end; row++)
-        if (p->format == BF16) pack_pairs(p, row, p->raw + (row - p->first) * bytes);
-        else pack_row(p, row, p->raw + (row - p->first) * bytes);
+        switch (p->format) {
+        case BF16: pack_pairs(p, row, p->raw + (row - p->first) * bytes); break;
+        case Q4_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q4_K); break;
+        case Q5_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q5_K); break;
+        case Q6_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q6_K); break;
+        default: pack_row(p, row, p->raw + (row - p->first) * bytes);
+        }
 }
 
 OP(store) {
@@ -87,50 +156,16 @@ INLINE float half_at(const uint8_t *p) {
     return half_to_float(bits);
 }
 
-INLINE void k_scale(const uint8_t *packed, int i, float *scale, float *minimum) {
-    if (i < 4) *scale = packed[i] & 63, *minimum = packed[i + 4] & 63;
-    else
-        *scale = (packed[i + 4] & 15) | packed[i - 4] >> 6 << 4, *minimum = packed[i + 4] >> 4 | packed[i] >> 6 << 4;
-}
-
-/* Columns [start, start + count) of one row in GGUF layout; start is a multiple of CHUNK, count at most CHUNK. */
-static void NAME(widen)(int format, const uint8_t *row, long start, long count, float *out) {
-    if (format == F32) {
-        memcpy(out, row + 4 * start, 4 * count);
-    } else if (format == F16) {
-        for (long i = 0; i < count; i++) out[i] = half_at(row + 2 * (start + i));
-    } else if (format == Q6_K) {
-        const uint8_t *b = row + start / 256 * 210;
-        float d = half_at(b + 208);
-        for (int i = 0; i < 256; i++) {
-            int part = i / 128, quarter = i % 128 / 32, at = i % 32;
-            int low = b[part * 64 + quarter % 2 * 32 + at] >> (quarter / 2 * 4) & 15;
-            int high = b[128 + part * 32 + at] >> (2 * quarter) & 3;
-            out[i] = (d * (float)(int8_t)b[192 + i / 16]) * (float)((low | high << 4) - 32);
-        }
-    } else {
-        const uint8_t *b = row + start / 256 * (format == Q4_K ? 144 : 176), *codes = b + (format == Q4_K ? 16 : 48);
-        float d = half_at(b), d_minimum = half_at(b + 2);
-        for (int g = 0; g < 8; g++) {
-            float scale, minimum;
-            k_scale(b + 4, g, &scale, &minimum);
-            for (int i = 0; i < 32; i++) {
-                int code = codes[g / 2 * 32 + i] >> (g % 2 * 4) & 15;
-                if (format == Q5_K) code |= (b[16 + i] >> g & 1) << 4;
-                out[g * 32 + i] = (d * scale) * (float)code - d_minimum * minimum;
-            }
-        }
-    }
-}
-
-INLINE long row_bytes(int format, long columns) {
-    switch (format) {
-    case F32: return 4 * columns;
-    case Q4_K: return columns / 256 * 144;
-    case Q5_K: return columns / 256 * 176;
-    case Q6_K: return columns / 256 * 210;
-    default: return 2 * columns;
-    }
+/* One weight of a K matrix. */
+INLINE float k_weight(int format, const uint8_t *data, long row, long column, long columns) {
+    long lane = row % LANES, i = column % 32;
+    const uint8_t *at = data + (row / LANES * (columns / 256) + column / 256) * k_bytes(format);
+    float d = half_at(at + 2 * lane), minimum = half_at(at + 32 + 2 * lane);
+    at += k_head(format) + column % 256 / 32 * k_group(format);
+    const uint8_t *code = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
+    if (format == Q6_K) return (d * (float)(int8_t)at[i / 16 * 16 + lane]) * (float)(*code - 32);
+    int value = format == Q4_K ? *code >> (i / 16 * 4) & 15 : *code;
+    return (d * (float)at[lane]) * (float)value - minimum * (float)at[16 + lane];
 }
 
 /* ---- products ---- */
@@ -143,6 +178,7 @@ typedef struct {
     int8_t *codes;
     float *scales;
     int32_t *offsets;
+    int32_t *halves; /* sums of x over 16 columns, two a group */
     int failed;
 } Product;
 
@@ -160,7 +196,8 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
         v16c bytes[2] = {__builtin_convertvector(first_codes, v16c), __builtin_convertvector(last_codes, v16c)};
         memcpy(p->codes + i * GROUP, bytes, GROUP);
         p->scales[i] = largest / 127.0f;
-        p->offsets[i] = -sum16i(first_codes + last_codes) * offset;
+        p->halves[2 * i] = sum16i(first_codes), p->halves[2 * i + 1] = sum16i(last_codes);
+        p->offsets[i] = -(p->halves[2 * i] + p->halves[2 * i + 1]) * offset;
     }
 }
 
@@ -400,24 +437,78 @@ static void NAME(paired)(void *arguments, long first, long last) {
     }
 }
 
-static void NAME(widened)(void *arguments, long first, long last) {
+static void NAME(whole)(void *arguments, long first, long last) {
     const Product *p = arguments;
-    if (p->matrix->format == F16) return whole_rows(p, first, last, F16);
-    if (p->matrix->format == F32) return whole_rows(p, first, last, F32);
-    long columns = p->matrix->columns, stride = row_bytes(p->matrix->format, columns);
-    float w[CHUNK];
-    for (long row = first; row < last; row++)
-        for (long token = 0; token < p->tokens; token += TILE) {
-            int tile = p->tokens - token < TILE ? (int)(p->tokens - token) : TILE;
-            v16f sums[TILE];
-            for (int t = 0; t < tile; t++) sums[t] = all16(0);
-            for (long start = 0; start < columns; start += CHUNK) {
-                NAME(widen)(p->matrix->format, p->matrix->data + row * stride, start, CHUNK, w);
-                for (int t = 0; t < tile; t++)
-                    sums[t] = add_products(sums[t], w, p->x + (token + t) * columns + start, CHUNK);
+    if (p->matrix->format == F16) whole_rows(p, first, last, F16);
+    else whole_rows(p, first, last, F32);
+}
+
+INLINE v16f small16(const uint8_t *p, int is_signed) {
+    v16c bytes;
+    memcpy(&bytes, p, 16);
+    v16i wide = __builtin_convertvector(bytes, v16i);
+    return __builtin_convertvector(is_signed ? wide : wide & 255, v16f);
+}
+
+/* A block of 16 rows of a K matrix times `tile` tokens. */
+INLINE void k_rows(const Product *p, long block, long token, const int tile, const int format) {
+    long rows = p->matrix->rows, blocks = p->matrix->columns / 256, groups = p->matrix->columns / GROUP;
+    const uint8_t *at = p->matrix->data + block * blocks * k_bytes(format);
+    v16f sums[4];
+#pragma GCC unroll 4
+    for (int t = 0; t < tile; t++) sums[t] = all16(0);
+    for (long g = 0; g < groups; g++, at += k_group(format)) {
+        v16f d, minimum = all16(0);
+        const uint8_t *head = at - g % 8 * k_group(format);
+        if (g % 8 == 0) at += k_head(format);
+        else head -= k_head(format);
+        d = half16((const uint16_t *)head);
+        if (format != Q6_K) minimum = half16((const uint16_t *)(head + 32)) * small16(at + 16, 0);
+        v16f scale = d * small16(at, format == Q6_K), other = d * small16(at + 16, 1);
+        v16u w[8];
+        if (format != Q4_K) memcpy(w, at + 32, 512);
+        else
+            for (int j = 0; j < 4; j++) {
+                v16u both;
+                memcpy(&both, at + 32 + 64 * j, 64);
+                w[j] = both & 0x0f0f0f0fu, w[j + 4] = both >> 4 & 0x0f0f0f0fu;
             }
-            for (int t = 0; t < tile; t++) p->out[(token + t) * p->matrix->rows + row] = sum16(sums[t]);
+#pragma GCC unroll 4
+        for (int t = 0; t < tile; t++) {
+            long place = (token + t) * groups + g;
+            const int32_t *halves = p->halves + 2 * place;
+            float of_x = p->scales[place];
+            int32_t x[8];
+            memcpy(x, p->codes + place * GROUP, 32);
+            v16i low = (v16i){0}, high = low;
+            if (format == Q6_K) low -= 32 * halves[0], high -= 32 * halves[1];
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) low = dot4(low, (v16i)w[j], x[j]), high = dot4(high, (v16i)w[j + 4], x[j + 4]);
+            if (format == Q6_K)
+                sums[t] += (__builtin_convertvector(low, v16f) * scale + __builtin_convertvector(high, v16f) * other) * of_x;
+            else
+                sums[t] += (__builtin_convertvector(low + high, v16f) * scale -
+                            minimum * (float)(halves[0] + halves[1])) * of_x;
         }
+    }
+    long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
+#pragma GCC unroll 4
+    for (int t = 0; t < tile; t++) memcpy(p->out + (token + t) * rows + block * LANES, &sums[t], 4 * count);
+}
+
+INLINE void k_blocks_of(const Product *p, long first, long last, const int format) {
+    for (long block = first; block < last; block++) {
+        long token = 0;
+        for (; token + 4 <= p->tokens; token += 4) k_rows(p, block, token, 4, format);
+        for (; token < p->tokens; token++) k_rows(p, block, token, 1, format);
+    }
+}
+
+static void NAME(k_blocks)(void *arguments, long first, long last) {
+    const Product *p = arguments;
+    if (p->matrix->format == Q4_K) k_blocks_of(p, first, last, Q4_K);
+    else if (p->matrix->format == Q5_K) k_blocks_of(p, first, last, Q5_K);
+    else k_blocks_of(p, first, last, Q6_K);
 }
 
 /* Returns 0, or 1 where memory for the rounded activations is lacking. */
@@ -425,24 +516,26 @@ OP(linear) {
     int format = s[0].i;
     long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
     Matrix matrix = {format, rows, columns, s[3].p};
-    Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0};
+    Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0, 0};
     if (format == BF16) {
         bezel_parallel(NAME(paired), &product, (rows + LANES - 1) / LANES);
         return 0;
     }
-    if (format != Q4_0 && format != Q8_0) {
-        bezel_parallel(NAME(widened), &product, rows);
+    if (format == F32 || format == F16) {
+        bezel_parallel(NAME(whole), &product, rows);
         return 0;
     }
     long groups = tokens * (columns / GROUP);
-    uint8_t *memory = malloc(groups * (GROUP + 8) + 1);
+    uint8_t *memory = malloc(groups * (GROUP + 16) + 1);
     if (!memory) return 1;
     product.scales = (float *)memory;
     product.offsets = (int32_t *)(memory + 4 * groups);
-    product.codes = (int8_t *)(memory + 8 * groups);
+    product.halves = (int32_t *)(memory + 8 * groups);
+    product.codes = (int8_t *)(memory + 16 * groups);
     bezel_parallel(NAME(round_rows), &product, tokens);
     long blocks = (rows + LANES - 1) / LANES;
-    if (tokens < WIDE) bezel_parallel(NAME(grouped), &product, blocks);
+    if (is_k(format)) bezel_parallel(NAME(k_blocks), &product, blocks);
+    else if (tokens < WIDE) bezel_parallel(NAME(grouped), &product, blocks);
     else bezel_parallel(NAME(many_tokens), &product, (blocks + 1) / 2);
     free(memory);
     return product.failed;
@@ -463,10 +556,12 @@ OP(embed) {
                 uint32_t bits = (uint32_t)half << 16;
                 memcpy(out + c, &bits, 4);
             }
-        } else if (format != Q4_0 && format != Q8_0) {
-            for (long start = 0; start < columns; start += CHUNK)
-                NAME(widen)(format, data + row * row_bytes(format, columns), start,
-                            columns - start < CHUNK ? columns - start : CHUNK, out + start);
+        } else if (is_k(format)) {
+            for (long c = 0; c < columns; c++) out[c] = k_weight(format, data, row, c, columns);
+        } else if (format == F32) {
+            memcpy(out, data + 4 * row * columns, 4 * columns);
+        } else if (format == F16) {
+            for (long c = 0; c < columns; c++) out[c] = half_at(data + 2 * (row * columns + c));
         } else {
             const uint8_t *group = data + row / LANES * (columns / GROUP) * group_bytes(format);
             for (long c = 0; c < columns; c++) {

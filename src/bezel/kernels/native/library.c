@@ -3,7 +3,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 3; }
+EXPORT int bezel_abi_version(void) { return 4; }
 
 /* 2: AVX-512 with VNNI, 1: AVX2 with FMA and F16C, 0: portable C. */
 EXPORT int bezel_best_isa(void) {
