@@ -1,0 +1,188 @@
+/* How weights lie in memory, and putting them there.
+
+   Q4_0 and Q8_0 rows are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then chunks of
+   64 bytes, each holding 4 consecutive columns of the 16 rows (for Q4_0 in the low halves, and the 4 columns that
+   lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
+   whose negative multiple the products start from.
+
+   BF16 rows are interleaved by 16 too: 64 bytes hold two consecutive columns of 16 rows.
+
+   Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales (and 16 of the minima but for Q6_K), then 8 groups
+   of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
+   for Q5_K and Q6_K a byte each as in Q8_0. */
+
+INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
+
+/* Where a weight of an interleaved BF16 matrix lies. */
+INLINE long pair_place(long row, long column, long columns) {
+    return ((row / LANES * ((columns + 1) / 2) + column / 2) * LANES + row % LANES) * 4 + column % 2 * 2;
+}
+
+/* Bytes of a row in GGUF's layout. */
+INLINE long row_bytes(int format, long columns) {
+    switch (format) {
+    case F32: return 4 * columns;
+    case Q4_0: return columns / 32 * 18;
+    case Q8_0: return columns / 32 * 34;
+    case Q4_K: return columns / 256 * 144;
+    case Q5_K: return columns / 256 * 176;
+    case Q6_K: return columns / 256 * 210;
+    default: return 2 * columns;
+    }
+}
+
+
+typedef struct {
+    int format;
+    long columns, first, count;
+    uint8_t *data;
+    const uint8_t *raw;
+} Packing;
+
+INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
+    long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
+    uint8_t *group = p->data + row / LANES * groups * size;
+    uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0, code;
+    for (long g = 0; g < groups; g++, group += size) {
+        memcpy(group + 2 * lane, raw, 2), raw += 2;
+        for (long j = 0; j < (p->format == Q8_0 ? 8 : 4); j++, raw += 4) {
+            memcpy(&code, raw, 4);
+            code ^= flip;
+            memcpy(group + 32 + 64 * j + 4 * lane, &code, 4);
+        }
+    }
+}
+
+INLINE int is_k(int format) { return format == Q4_K || format == Q5_K || format == Q6_K; }
+
+INLINE long k_head(int format) { return format == Q6_K ? 32 : 64; }
+
+INLINE long k_group(int format) { return 32 + (format == Q4_K ? 256 : 512); }
+
+INLINE long k_bytes(int format) { return k_head(format) + 8 * k_group(format); }
+
+/* The code of column `at` of a K block, with nothing taken off. */
+INLINE int k_code(int format, const uint8_t *b, int at) {
+    int group = at / 32, i = at % 32;
+    if (format == Q6_K) {
+        int part = at / 128, quarter = group % 4;
+        int low = b[part * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
+        return low | (b[128 + part * 32 + i] >> (2 * quarter) & 3) << 4;
+    }
+    int low = b[(format == Q4_K ? 16 : 48) + group / 2 * 32 + i] >> (group % 2 * 4) & 15;
+    return format == Q4_K ? low : low | (b[16 + i] >> group & 1) << 4;
+}
+
+INLINE void k_scale(const uint8_t *packed, int i, uint8_t *scale, uint8_t *minimum) {
+    if (i < 4) *scale = packed[i] & 63, *minimum = packed[i + 4] & 63;
+    else
+        *scale = (packed[i + 4] & 15) | packed[i - 4] >> 6 << 4, *minimum = packed[i + 4] >> 4 | packed[i] >> 6 << 4;
+}
+
+INLINE void pack_k(const Packing *p, long row, const uint8_t *raw, const int format) {
+    long blocks = p->columns / 256, lane = row % LANES;
+    uint8_t *at = p->data + row / LANES * blocks * k_bytes(format);
+    for (long block = 0; block < blocks; block++) {
+        if (format == Q6_K) memcpy(at + 2 * lane, raw + 208, 2);
+        else memcpy(at + 2 * lane, raw, 2), memcpy(at + 32 + 2 * lane, raw + 2, 2);
+        at += k_head(format);
+        for (int g = 0; g < 8; g++, at += k_group(format)) {
+            if (format == Q6_K) at[lane] = raw[192 + 2 * g], at[16 + lane] = raw[193 + 2 * g];
+            else k_scale(raw + 4, g, at + lane, at + 16 + lane);
+            for (int i = 0; i < 32; i++) {
+                int code = k_code(format, raw, g * 32 + i);
+                uint8_t *place = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
+                if (format != Q4_K) *place = (uint8_t)code;
+                else *place = i < 16 ? (*place & 0xf0) | code : (*place & 15) | code << 4;
+            }
+        }
+        raw += format == Q4_K ? 144 : format == Q5_K ? 176 : 210;
+    }
+}
+
+INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
+    uint8_t *at = p->data + pair_place(row, 0, p->columns);
+    for (long i = 0; i < p->columns / 2; i++) memcpy(at + 64 * i, raw + 4 * i, 4);
+    if (p->columns % 2) memcpy(at + 64 * (p->columns / 2), raw + 2 * (p->columns - 1), 2);
+}
+
+/* Parallel over blocks of 16 rows, counted from the first row's own. */
+static void NAME(pack)(void *arguments, long first, long last) {
+    const Packing *p = arguments;
+    long bytes = row_bytes(p->format, p->columns);
+    long start = (p->first / LANES + first) * LANES, end = (p->first / LANES + last) * LANES;
+    if (start < p->first) start = p->first;
+    if (end > p->first + p->count) end = p->first + p->count;
+    for (long row = start; row < end; row++)
+        switch (p->format) {
+        case BF16: pack_pairs(p, row, p->raw + (row - p->first) * bytes); break;
+        case Q4_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q4_K); break;
+        case Q5_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q5_K); break;
+        case Q6_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q6_K); break;
+        default: pack_row(p, row, p->raw + (row - p->first) * bytes);
+        }
+}
+
+OP(store) {
+    Packing packing = {s[0].i, s[1].i, s[3].i, s[4].i, s[2].p, s[5].p};
+    if (packing.count)
+        bezel_parallel(NAME(pack), &packing, (packing.first + packing.count - 1) / LANES - packing.first / LANES + 1);
+    return 0;
+}
+
+/* ---- one weight at a time ---- */
+
+INLINE float half_at(const uint8_t *p) {
+    uint16_t bits;
+    memcpy(&bits, p, 2);
+    return half_to_float(bits);
+}
+
+/* One weight of a K matrix. */
+INLINE float k_weight(int format, const uint8_t *data, long row, long column, long columns) {
+    long lane = row % LANES, i = column % 32;
+    const uint8_t *at = data + (row / LANES * (columns / 256) + column / 256) * k_bytes(format);
+    float d = half_at(at + 2 * lane), minimum = half_at(at + 32 + 2 * lane);
+    at += k_head(format) + column % 256 / 32 * k_group(format);
+    const uint8_t *code = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
+    if (format == Q6_K) return (d * (float)(int8_t)at[i / 16 * 16 + lane]) * (float)(*code - 32);
+    int value = format == Q4_K ? *code >> (i / 16 * 4) & 15 : *code;
+    return (d * (float)at[lane]) * (float)value - minimum * (float)at[16 + lane];
+}
+
+OP(embed) {
+    int format = s[0].i;
+    long columns = s[1].i, count = s[4].i;
+    const uint8_t *data = s[2].p;
+    const int32_t *ids = s[3].p;
+    float scale = s[5].f, *out = s[6].p;
+    for (long i = 0; i < count; i++, out += columns) {
+        long row = ids[i], lane = row % LANES;
+        if (format == BF16) {
+            for (long c = 0; c < columns; c++) {
+                uint16_t half;
+                memcpy(&half, data + pair_place(row, c, columns), 2);
+                uint32_t bits = (uint32_t)half << 16;
+                memcpy(out + c, &bits, 4);
+            }
+        } else if (is_k(format)) {
+            for (long c = 0; c < columns; c++) out[c] = k_weight(format, data, row, c, columns);
+        } else if (format == F32) {
+            memcpy(out, data + 4 * row * columns, 4 * columns);
+        } else if (format == F16) {
+            for (long c = 0; c < columns; c++) out[c] = half_at(data + 2 * (row * columns + c));
+        } else {
+            const uint8_t *group = data + row / LANES * (columns / GROUP) * group_bytes(format);
+            for (long c = 0; c < columns; c++) {
+                long k = c % GROUP;
+                if (c && !k) group += group_bytes(format);
+                const uint8_t *codes = group + 32 + lane * 4;
+                int code = format == Q8_0 ? codes[k / 4 * 64 + k % 4] - 128
+                                          : (codes[k % 16 / 4 * 64 + k % 4] >> (k / 16 * 4) & 15) - 8;
+                out[c] = (float)code * half_at(group + 2 * lane);
+            }
+        }
+        for (long c = 0; c < columns; c++) out[c] *= scale;
+    }
+    return 0;
+}
