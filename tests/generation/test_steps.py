@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,29 @@ def test_replays_equal_forward_passes_bit_for_bit(model: TextModel) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
         bad = [([model.vocabulary], lengths[s], False) for s in (0, 1)]
         steps.forward(Batch.of(bad), taped.view([(s, lengths[s], 1) for s in (0, 1)]))
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_a_step_over_another_cache_is_refused(model: TextModel) -> None:
+    steps = Steps(model)
+    caches = [Cache(model.cache_spec, 96) for _ in range(2)]
+    for cache in caches:
+        cache.begin(0)
+    steps.forward(Batch.of([([5], 0, False)]), caches[0].view([(0, 0, 1)]))
+    with pytest.raises(ValueError, match="another cache"):
+        steps.forward(Batch.of([([5], 0, False)]), caches[1].view([(0, 0, 1)]))
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_a_recording_holds_the_calls_of_its_own_thread_alone() -> None:
+    kernels = Native(2)
+    x = np.ones((1, 32), np.float32)
+    with kernels.record() as tape:
+        mine = kernels.rms_norm(x, None, 0.0)
+        other = threading.Thread(target=kernels.soft_cap, args=(x, 0.5))
+        other.start()
+        other.join()
+    x[:] = 2
+    tape.replay()
+    np.testing.assert_array_equal(x, 2)
+    np.testing.assert_allclose(mine, 1)

@@ -29,6 +29,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.cuts = 0
+        self.knows_ranges = True
         self.files = dict.fromkeys(FILES, DATA)
         self.tokens: set[str | None] = set()
         self.ranges: list[str | None] = []
@@ -67,7 +68,7 @@ class Hub:
         data = self.files.get(path.rpartition("/")[2])
         if data is None:
             return self.send(handler, 404, b"", body, {"X-Error-Code": "EntryNotFound"})
-        asked = handler.headers.get("Range")
+        asked = handler.headers.get("Range") if self.knows_ranges else None
         start, _, end = asked.removeprefix("bytes=").partition("-") if asked else ("0", "", "")
         part = slice(int(start), int(end) + 1 if end else len(data))
         headers = {"X-Repo-Commit": COMMIT, "ETag": '"1234"'}
@@ -210,3 +211,9 @@ def test_a_repository_of_gguf_files_asks_for_one_of_them(hub: Hub) -> None:
 def test_headers_of_gated_repositories_name_the_licence_page(hub: Hub, name: str) -> None:
     with pytest.raises(GatedModelError, match=r"https://huggingface\.co/owner/gated"):
         open_remote(parse_reference(name))
+
+
+def test_a_server_without_byte_ranges_is_refused_before_its_weights_arrive(real: Hub) -> None:
+    real.knows_ranges = False
+    with pytest.raises(DownloadError, match="byte ranges"):
+        open_remote(parse_reference("owner/open:m.gguf"))

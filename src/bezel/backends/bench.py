@@ -23,7 +23,8 @@ from bezel.models.interface import Batch, TextModel
 class Bench:
     """One run: tokens read and written, their seconds, and the process' peak memory in bytes.
 
-    `seconds_by_kernel` (of a profiled run) splits the seconds of decode; "python" is what no kernel took.
+    `seconds_by_kernel` (of a profiled run) splits the seconds of decode, whose kernels are then called
+    one by one and not replayed; "python" is what no kernel took.
     """
 
     prompt_tokens: int
@@ -88,6 +89,7 @@ def bench(
 _KERNELS = (
     "linear",
     "embed",
+    "rows",
     "rms_norm",
     "add_norm",
     "norm_rope",

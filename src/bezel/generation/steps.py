@@ -20,6 +20,7 @@ class _Recorded:
     batch: Batch
     inputs: list[tuple[I32, I32]]
     logits: F32
+    keys: F32
 
 
 class Steps:
@@ -31,19 +32,24 @@ class Steps:
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """As `TextModel.forward`. Every view must be of the same cache."""
-        ops, rows = self._model.ops, len(batch.ids)
-        if not isinstance(ops, Native) or len(batch.segments) != rows or len(batch.logit_rows) != rows:
+        ops, count = self._model.ops, len(batch.ids)
+        if not isinstance(ops, Native) or len(batch.segments) != count or len(batch.logit_rows) != count:
             return self._model.forward(batch, cache)
-        blocks = [ops.rows_of(tables, batch.segments) for tables in cache.tables]
-        inputs = [(rows.addresses, rows.positions) for rows in blocks]
-        recorded = self._recorded.get(rows)
+        places = [ops.rows_of(tables, batch.segments) for tables in cache.tables]
+        inputs = [(rows.addresses, rows.positions) for rows in places]
+        keys = cache.layer(0).keys
+        recorded = self._recorded.get(count)
         if recorded is None:
             with ops.record() as tape:
                 logits = self._model.forward(batch, cache)
-            self._recorded[rows] = _Recorded(tape, batch, inputs, logits)
+            self._recorded[count] = _Recorded(tape, batch, inputs, logits, keys)
             return logits.copy()
         if int(batch.ids.min()) < 0 or int(batch.ids.max()) >= self._model.vocabulary:
             raise ValueError(f"an id lies outside the vocabulary of {self._model.vocabulary}")
+        if int(batch.positions.max()) >= self._model.context:
+            raise ValueError(f"a position lies outside the context of {self._model.context}")
+        if keys is not recorded.keys:
+            raise ValueError("the step was recorded over another cache; make new Steps for each")
         np.copyto(recorded.batch.ids, batch.ids)
         np.copyto(recorded.batch.positions, batch.positions)
         for (addresses, positions), (new_addresses, new_positions) in zip(recorded.inputs, inputs, strict=True):

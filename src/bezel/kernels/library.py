@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,17 +145,23 @@ class Native:
         for function in self._functions.values():
             function.argtypes = (ctypes.c_char_p,)
         self._rows: list[Rows] = []
-        self._tape: Tape | None = None
+        self._recording = threading.local()  # a tape holds the calls of its own thread alone
+
+    @property
+    def _tape(self) -> Tape | None:
+        return getattr(self._recording, "tape", None)
 
     def _call(self, name: str, *arguments: float) -> None:
         packed = self._packers[name].pack(*arguments)
         if self._functions[name](packed):
             raise MemoryError(f"no memory for the kernel {name}")
-        if self._tape is not None:
-            self._tape.add(self._functions[name], packed)
+        tape = self._tape
+        if tape is not None:
+            tape.add(self._functions[name], packed)
 
     def _empty(self, *shape: int) -> F32:
-        return np.empty(shape, np.float32) if self._tape is None else self._tape.empty(shape)
+        tape = self._tape
+        return np.empty(shape, np.float32) if tape is None else tape.empty(shape)
 
     @contextmanager
     def record(self) -> Iterator[Tape]:
@@ -163,11 +170,11 @@ class Native:
         Arrays that go in and come out are the caller's to hold; kernels' own results are the tape's.
         """
         tape = Tape(self._library.bezel_replay)
-        self._tape = tape
+        self._recording.tape = tape
         try:
             yield tape
         finally:
-            self._tape = None
+            self._recording.tape = None
 
     def rows_of(self, tables: Sequence[I32], segments: Sequence[Segment]) -> Rows:
         """Where each row's block table lies, and its position."""

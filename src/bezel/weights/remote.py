@@ -65,12 +65,13 @@ class _Ranges(io.RawIOBase):
         with explained(self._reference):
             # A redirect to another host loses the token: the session drops it.
             headers = build_hf_headers() | {"Range": f"bytes={self._at}-{end - 1}"}
-            response = get_session().get(self._address, headers=headers, follow_redirects=True)
-            hf_raise_for_status(response)
-        if response.status_code != 206 or len(response.content) != end - self._at:
+            with get_session().stream("GET", self._address, headers=headers, follow_redirects=True) as response:
+                hf_raise_for_status(response)
+                content = response.read() if response.status_code == 206 else b""
+        if len(content) != end - self._at:
             raise DownloadError(
                 f"{self._address}: the server does not answer byte ranges; run: bezel pull {self._reference.repo}"
             )
-        buffer[: len(response.content)] = response.content
+        buffer[: len(content)] = content
         self._at = end
-        return len(response.content)
+        return len(content)
