@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,5 +216,9 @@ def test_headers_of_gated_repositories_name_the_licence_page(hub: Hub, name: str
 
 def test_a_server_without_byte_ranges_is_refused_before_its_weights_arrive(real: Hub) -> None:
     real.knows_ranges = False
+    tracemalloc.start()
     with pytest.raises(DownloadError, match="byte ranges"):
         open_remote(parse_reference("owner/open:m.gguf"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(real.files["m.gguf"]) / 2
