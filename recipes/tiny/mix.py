@@ -15,6 +15,6 @@ GENERATORS: dict[str, Generator] = {
 
 def token_shares(done: float) -> dict[str, float]:
     """Shares of tokens when `done` (0 to 1) of the run is over: copying first, then calls take its place."""
-    copying_share = 0.3 if done < 0.1 else 0.12 if done < 0.45 else 0.05
-    rest = {"advisor": 0.19, "sums": 0.12, "phrases": 0.04, "refusals": 0.04}
+    copying_share = 0.12 if done < 0.1 else 0.06
+    rest = {"advisor": 0.18, "sums": 0.06, "phrases": 0.03, "refusals": 0.04}
     return {**rest, "copying": copying_share, "calls": 1 - copying_share - sum(rest.values())}

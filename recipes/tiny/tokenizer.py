@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from bezel.text.vocabulary import vocabulary_from_gguf
 from bezel.training.data import rendering
+from bezel.weights.checkpoint import open_checkpoint
 from recipes.tiny.mix import GENERATORS
 
 SIZE = 2048
@@ -27,12 +29,7 @@ def train() -> Tokenizer:
         for _ in range(count):
             prompt, answer = rendering.pair(GENERATORS[task](rng, "train"))
             texts.append((prompt + answer).replace("<start_of_turn>", "").replace("<end_of_turn>", ""))
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(r"\d|▁|\n|_|\p{L}\p{M}*(?:\p{L}|\p{M})*|[^\p{L}\d▁\n_]+"), "isolated"
-    )
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = _around(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.train_from_iterator(
         texts,
         trainers.BpeTrainer(
@@ -49,9 +46,30 @@ def train() -> Tokenizer:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def load_or_train(folder: Path) -> Tokenizer:
-    """The run's tokenizer, trained once and kept in `folder`."""
+def of_gguf(path: Path) -> Tokenizer:
+    """The tokenizer of a tiny that was exported, to train it on."""
+    checkpoint = open_checkpoint(path)
+    vocabulary = vocabulary_from_gguf(checkpoint.metadata, str(path))
+    checkpoint.close()
+    pieces = {piece: number for number, piece in enumerate(vocabulary.pieces)}
+    tokenizer = _around(models.BPE(pieces, list(vocabulary.merges), byte_fallback=True, unk_token="<unk>"))
+    tokenizer.add_special_tokens(CONTROL)
+    return tokenizer
+
+
+def _around(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(
+        Regex(r"\d|▁|\n|_|\p{L}\p{M}*(?:\p{L}|\p{M})*|[^\p{L}\d▁\n_]+"), "isolated"
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def load_or_train(folder: Path, start: Path | None = None) -> Tokenizer:
+    """The run's tokenizer, kept in `folder`: that of the GGUF `start`, or trained once."""
     path = folder / "tokenizer.json"
     if not path.exists():
-        train().save(str(path))
+        (of_gguf(start) if start else train()).save(str(path))
     return Tokenizer.from_file(str(path))

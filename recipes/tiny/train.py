@@ -1,7 +1,9 @@
 """Trains tiny on generated data; stops and goes on from its last checkpoint.
 
     python -m recipes.tiny.train RUN_FOLDER --minutes 150
+    python -m recipes.tiny.train RUN_FOLDER --minutes 90 --start src/bezel/tiny/tiny.gguf --rate 0.5
 
+The second line trains an exported model further, at half the learning rate.
 Transformers' own Gemma 3 is what is trained, on packed rows: attention stays within an example, the loss falls on
 answers only. Matrices learn by Muon, embeddings and norms by AdamW.
 """
@@ -18,8 +20,10 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
+from bezel.kernels.formats import dequantize
 from bezel.training.data import rendering
 from bezel.training.data.example import Split
+from bezel.weights.checkpoint import open_checkpoint
 from recipes.tiny import tokenizer as tiny_tokenizer
 from recipes.tiny.mix import GENERATORS, token_shares
 
@@ -185,16 +189,32 @@ def rate(step: int, done: float) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * decay
 
 
+def load_weights(model: Gemma3ForCausalLM, path: Path) -> None:
+    """Take every tensor from a GGUF, widened to float32."""
+    checkpoint = open_checkpoint(path)
+    with torch.no_grad():
+        for name, tensor in model.model.named_parameters():
+            info = checkpoint.info(name)
+            raw = checkpoint.source.read_rows(info.name, 0, 1 if tensor.dim() == 1 else len(tensor))
+            values = torch.from_numpy(dequantize(info.readable(), raw, tensor.shape[-1])).view_as(tensor)
+            tensor.copy_(values - 1 if tensor.dim() == 1 else values)
+    checkpoint.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=150.0, help="training time over all runs of this folder")
+    parser.add_argument("--start", type=Path, help="a GGUF that an earlier run exported, to begin with its weights")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer.load_or_train(options.folder)
+    tokenizer = tiny_tokenizer.load_or_train(options.folder, options.start)
     model = Gemma3ForCausalLM(config(tokenizer.get_vocab_size()))
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=model.config.hidden_size**-0.5)
+    if options.start:
+        load_weights(model, options.start)
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
     optimisers = [
@@ -222,7 +242,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for optimiser, base in zip(optimisers, (MUON_RATE, ADAM_RATE), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = base * rate(step, seconds / total)
+                group["lr"] = base * options.rate * rate(step, seconds / total)
             optimiser.step()
             optimiser.zero_grad()
         step += 1

@@ -43,7 +43,7 @@ def test_every_argument_is_allowed_and_was_said(split):
                     assert value in kind["enum"], example
                 elif not isinstance(value, bool):
                     assert said(value, user), example
-    assert 1350 < several < 1650
+    assert 1950 < several < 2250
 
 
 def test_every_tool_is_well_formed():

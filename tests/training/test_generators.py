@@ -30,7 +30,7 @@ def test_calls_fit_the_tools_on_offer(split):
         two += isinstance(answer, list)
         for call in answer if isinstance(answer, list) else [answer]:
             assert set(call["parameters"]) <= set(schemas[call["name"]]["properties"])
-    assert 80 < two < 160
+    assert 130 < two < 210
 
 
 def test_sums_are_right_and_pairs_are_held_out():

@@ -1,17 +1,16 @@
-"""Keys and values of running sequences, in blocks, built from what a model declares."""
+"""Which blocks the running sequences hold, for the one-sequence loop and for tests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bezel.errors import ContextLengthError
-from bezel.kernels.interface import F32, I32, KVView
+from bezel.generation.stores import BLOCK, Stores
+from bezel.kernels.interface import I32, KVView
 from bezel.models.interface import CacheSpec
-
-BLOCK = 32
 
 
 @dataclass
@@ -19,8 +18,7 @@ class _Group:
     """Layers that see alike (the same window) share one block table a sequence."""
 
     window: int | None
-    blocks: int
-    free: list[int] = field(default_factory=list)
+    free: list[int]
     tables: dict[int, I32] = field(default_factory=dict)
 
 
@@ -32,24 +30,14 @@ class Cache:
     """
 
     def __init__(self, spec: CacheSpec, context: int, sequences: int = 1, chunk: int = 512) -> None:
-        self._spec = spec
         self._context = context
         self._chunk = chunk
-        self._groups: dict[int | None, _Group] = {}
-        self._keys: dict[int, F32] = {}
-        self._values: dict[int, F32] = {}
-        for index, layer in enumerate(spec.layers):
-            if layer.shared_with is not None:
-                continue
-            group = self._groups.get(layer.window)
-            if group is None:
-                span = context if layer.window is None else min(context, layer.window + chunk + BLOCK)
-                blocks = sequences * -(-span // BLOCK)
-                group = _Group(layer.window, blocks, list(range(blocks - 1, -1, -1)))
-                self._groups[layer.window] = group
-            shape = (group.blocks, BLOCK, layer.kv_heads, layer.head_dim)
-            self._keys[index] = np.zeros(shape, np.float32)
-            self._values[index] = np.zeros(shape, np.float32)
+        blocks = {}
+        for window in spec.windows:
+            span = context if window is None else min(context, window + chunk + BLOCK)
+            blocks[window] = sequences * -(-span // BLOCK)
+        self._stores = Stores(spec, blocks)
+        self._groups = {window: _Group(window, list(range(count - 1, -1, -1))) for window, count in blocks.items()}
 
     def begin(self, sequence: int) -> None:
         """Start (or start over) a sequence with nothing cached."""
@@ -91,17 +79,10 @@ class Cache:
             if table[index] < 0:
                 table[index] = group.free.pop()
 
-    def _layer(self, index: int, tables: Mapping[int | None, Sequence[I32]]) -> KVView:
-        layer = self._spec.layers[index]
-        while layer.shared_with is not None:
-            index = layer.shared_with
-            layer = self._spec.layers[index]
-        return KVView(self._keys[index], self._values[index], tables[layer.window])
-
 
 class _View:
     def __init__(self, cache: Cache, sequences: Sequence[int]) -> None:
-        self._cache = cache
+        self._stores = cache._stores
         self._tables = {
             window: [group.tables[sequence] for sequence in sequences] for window, group in cache._groups.items()
         }
@@ -111,4 +92,4 @@ class _View:
         return list(self._tables.values())
 
     def layer(self, index: int) -> KVView:
-        return self._cache._layer(index, self._tables)
+        return self._stores.layer(index, self._tables)

@@ -30,6 +30,11 @@ class CacheSpec:
 
     layers: tuple[LayerCache, ...]
 
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Every window that a layer with a cache of its own has, once, in the layers' order; None is full attention."""
+        return tuple(dict.fromkeys(layer.window for layer in self.layers if layer.shared_with is None))
+
     def bytes_per_sequence(self, context: int, element_bytes: int = 4) -> int:
         """Bytes that one sequence of `context` positions holds: sliding layers stop at their window."""
         return sum(

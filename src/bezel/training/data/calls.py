@@ -1,6 +1,7 @@
 """Function calls: made-up tools asked for by their parameters' names, and everyday tools asked for in natural words."""
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,14 @@ _OPENERS = (
     "Let's ",
     "Help me ",
 )
-_JOINTS = (", ", " with ", ": ", " - ", " using ", " (", "; ", " where ", ", please ", "\n", "... ", " and ")
+_JOINTS = (
+    *(", ", ": ", " - ", " (", "; ", ".\n", "\n", "... ", " and ", ". ", " -> ", " | ", ", and ", " / "),
+    *(
+        f"{mark} {word} "
+        for mark in ("", ",", ";", " -", ".", ":")
+        for word in ("with", "using", "where", "please", "having", "given", "namely", "and", "like so:", "this way:")
+    ),
+)
 _SETTINGS = tuple(
     form.format(article=article)
     for form in (
@@ -56,7 +64,15 @@ _SETTINGS = tuple(
     )
     for article in ("", "the ", "its ", "my ")
 )
-_LINKS = (", then ", " and then ", "; also ", ". After that ", " and ", ". Also ", ", and ", ". And ", " plus ")
+_LINKS = tuple(
+    mark + word
+    for mark in (" ", ", ", "; ", ". ", " - ", "\n", "... ", ".\n")
+    for word in (
+        *("", "then ", "and ", "and then ", "also ", "and also ", "after that ", "plus ", "next ", "afterwards "),
+        *("finally ", "once done ", "besides ", "as well as ", "and next ", "second, ", "when done, ", "oh and "),
+    )
+    if (mark + word).strip()
+)
 _DISTRACTORS = (0, 1, 1, 2, 3)
 """How many tools are on offer that nobody asked for."""
 
@@ -175,14 +191,17 @@ def _made_up(rng: random.Random, split: Split, wanted: int) -> tuple[str, list[V
     for _ in range(rng.choice(_DISTRACTORS)):
         other = made_up_tool(rng, split).schema
         tools.setdefault(other["function"]["name"], other)
-    user = rng.choice(_OPENERS) + choose(rng, split, _LINKS).join(requests)
+    link = choose(rng, split, _LINKS)
+    if link[0] in ".\n" and rng.random() < 0.6:
+        link = re.sub(r"[a-z]", lambda letter: letter[0].upper(), link, count=1)
+    user = rng.choice(_OPENERS) + link.join(requests)
     user = user if rng.random() < 0.3 else user[0].upper() + user[1:]
     return user + rng.choice(("", ".", "?", "!", " please", "")), calls, list(tools.values())
 
 
 def sample(rng: random.Random, split: Split) -> Example:
     """One to six tools and a request for one, two or three calls; the answer is JSON, an array for several."""
-    wanted = rng.choices((1, 2, 3), (70, 25, 5))[0]
+    wanted = rng.choices((1, 2, 3), (58, 33, 9))[0]
     user, calls, offered = (_everyday if rng.random() < 0.45 else _made_up)(rng, split, wanted)
     rng.shuffle(offered)
     return single_turn(user, compact_json(calls[0] if wanted == 1 else calls), "calls", offered)
