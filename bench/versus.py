@@ -1,11 +1,11 @@
 """bezel and llama.cpp on the same GGUF, in turns, in one run.
 
-    python bench/versus.py FILE.gguf --llama-bench PATH [--rounds 5]
+    python bench/versus.py FILE.gguf --llama-cpp FOLDER [--rounds 5] [--openvino PYTHON MODEL_FOLDER]
 
 Prints a table of medians with their ratio, and one JSON line. Every figure comes from a process of its own, and the
-two take turns, because memory bandwidth swings within minutes. `llama-bench` is llama.cpp's own tool; bench/LOG.md
-says how it was built. Decode's share of the bound is bytes read for a token, times tokens a second, over the bandwidth
-that the machine's own read test gives in the same minute.
+engines take turns, because memory bandwidth swings within minutes. FOLDER holds llama.cpp's own tools; bench/LOG.md
+says how they were built. Decode's share of the bound is bytes read for a token, times tokens a second, over the
+bandwidth that the machine's own read test gives in the same minute.
 """
 
 from __future__ import annotations
@@ -14,61 +14,90 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.rivals import Bezel, Engine, LlamaCpp, OpenVino, Speed, Whole
 from bezel.kernels.library import read_bandwidth
 from bezel.weights.checkpoint import open_checkpoint
 
-
-def llama(binary: Path, file: Path, threads: int, prompt: int, new: int, depth: int) -> float:
-    """Tokens a second of one llama-bench test."""
-    command = [str(binary), "-m", str(file), "-t", str(threads), "-r", "1", "-o", "jsonl"]
-    command += ["-p", str(prompt), "-n", str(new), "-d", str(depth)]
-    environment = os.environ | {"LD_LIBRARY_PATH": str(binary.parent)}
-    lines = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
-    return float(json.loads(lines[-1])["avg_ts"])
+Measured = dict[str, list[float]]
 
 
-def ours(file: Path, threads: int, prompt: int, new: int, depth: int) -> float:
-    """Tokens a second of one `bezel bench`: of reading where nothing is written, else of writing."""
-    command = [sys.executable, "-m", "bezel.cli", "bench", str(file), "--json", "--threads", str(threads)]
-    command += ["-p", str(prompt or 1), "-n", str(new or 1), "-d", str(depth)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return float(found["decode_tokens_per_second" if new else "prefill_tokens_per_second"])
+def turns(engines: Sequence[Engine], rounds: int, measure: Callable[[Engine], float]) -> Measured:
+    """`rounds` figures of each engine, one after the other in every round."""
+    found: Measured = {engine.name: [] for engine in engines}
+    for _ in range(rounds):
+        for engine in engines:
+            found[engine.name].append(measure(engine))
+    return found
+
+
+def ratios(found: Measured) -> dict[str, float]:
+    """The median, over rounds, of the first engine's figure over each other's."""
+    first, *others = found
+    return {name: float(statistics.median(np.divide(found[first], found[name]))) for name in others}
+
+
+def row(name: str, found: Measured, digits: int = 1, note: str = "") -> str:
+    """A line of the table."""
+    cells = [f"{statistics.median(values):.{digits}f}" for values in found.values()]
+    return "| " + " | ".join([name, *cells, *(f"{ratio:.2f}" for ratio in ratios(found).values()), note]) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--llama-bench", type=Path, required=True)
+    parser.add_argument("--llama-cpp", type=Path, required=True, help="the folder of llama-bench and llama-completion")
+    parser.add_argument("--openvino", type=Path, nargs=2, metavar=("PYTHON", "FOLDER"), help="see openvino_rival.py")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--prompts", type=int, nargs="*", default=[128, 512, 2048])
     parser.add_argument("--depths", type=int, nargs="*", default=[0, 2048, 8192])
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--no-whole", action="store_true", help="leave out the whole process' first token and memory")
+    parser.add_argument("--options", nargs="*", default=[], help="further options of bezel's verbs")
     options = parser.parse_args()
-    tests = [(f"prefill {n}", n, 0, 0) for n in options.prompts]
-    tests += [(f"decode at {depth}", 0, options.new_tokens, depth) for depth in options.depths]
-    weights = sum(info.nbytes for info in open_checkpoint(options.file).source.tensors.values())
-    results = []
-    print("| test | bezel | llama.cpp | ratio | of the bound |")
-    print("|---|---|---|---|---|")
-    for name, prompt, new, depth in tests:
-        found: dict[str, list[float]] = {"bezel": [], "llama.cpp": [], "bandwidth": []}
+    rivals: list[Engine] = [LlamaCpp(options.llama_cpp, options.file, options.threads)]
+    if options.openvino:
+        rivals.append(OpenVino(*options.openvino, options.threads))
+    engines = [Bezel(options.file, options.threads, tuple(options.options)), *rivals]
+    tests = [Speed(f"prefill {n}", n, 0) for n in options.prompts]
+    tests += [Speed(f"decode at {depth}", 0, options.new_tokens, depth) for depth in options.depths]
+    results: list[dict[str, Any]] = []
+
+    def report(name: str, found: Measured, digits: int = 1, note: str = "", **more: Any) -> None:
+        print(row(name, found, digits, note), flush=True)
+        results.append({"test": name, "ratios": ratios(found), **found, **more})
+
+    names = [engine.name for engine in engines]
+    heads = ["test", *names, *(f"over {name}" for name in names[1:]), "of the bound"]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    checkpoint = open_checkpoint(options.file)
+    weights = sum(info.nbytes for info in checkpoint.source.tensors.values())
+    checkpoint.close()
+    for test in tests:
+        bandwidths: list[float] = []
+
+        def measure(engine: Engine, test: Speed = test, bandwidths: list[float] = bandwidths) -> float:
+            if engine is engines[0]:
+                bandwidths.append(read_bandwidth(options.threads))
+            return engine.speed(test)
+
+        found = turns(engines, options.rounds, measure)
+        share = float(statistics.median(weights * np.divide(found["bezel"], bandwidths)))
+        note = f"{share:.0%}" if test.new and not test.depth else ""
+        report(test.name, found, note=note, bandwidth=bandwidths)
+    if not options.no_whole:
+        wholes: dict[str, list[Whole]] = {engine.name: [] for engine in engines[:2]}
         for _ in range(options.rounds):
-            found["bezel"].append(ours(options.file, options.threads, prompt, new, depth))
-            found["llama.cpp"].append(llama(options.llama_bench, options.file, options.threads, prompt, new, depth))
-            found["bandwidth"].append(read_bandwidth(options.threads))
-        median = {key: statistics.median(values) for key, values in found.items()}
-        ratio = statistics.median(np.divide(found["bezel"], found["llama.cpp"]))
-        bound = median["bandwidth"] / weights
-        share = f"{median['bezel'] / bound:.0%}" if new and not depth else ""
-        print(f"| {name} | {median['bezel']:.1f} | {median['llama.cpp']:.1f} | {ratio:.2f} | {share} |", flush=True)
-        results.append({"test": name, "ratio": round(float(ratio), 3), **found})
+            for engine in engines[:2]:
+                wholes[engine.name].append(engine.whole())
+        report("first token, whole process (s)", {n: [w.seconds for w in found] for n, found in wholes.items()}, 2)
+        report("peak memory (MB)", {n: [w.peak_memory / 1e6 for w in found] for n, found in wholes.items()}, 0)
     print(json.dumps({"file": options.file.name, "threads": options.threads, "results": results}))
 
 
