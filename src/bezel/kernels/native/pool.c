@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -89,7 +90,10 @@ void bezel_parallel(bezel_task new_task, void *new_arguments, long new_count) {
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
     run_part(0);
-    while (atomic_load_explicit(&unfinished, memory_order_acquire)) relax();
+    /* Where other programs take the processors, spinning would only keep a worker from its turn. */
+    for (int spin = 0; atomic_load_explicit(&unfinished, memory_order_acquire); spin++)
+        if (spin < SPINS) relax();
+        else sched_yield();
     pthread_mutex_unlock(&entry);
 }
 
