@@ -27,7 +27,7 @@ from bezel.weights.checkpoint import open_checkpoint
 from recipes.tiny import tokenizer as tiny_tokenizer
 from recipes.tiny.mix import GENERATORS, token_shares
 
-ROWS, LENGTH, ANSWERS = 12, 512, 2304
+ROWS, LENGTH, ANSWERS = 12, 512, 3072
 WINDOW = 256
 MUON_RATE, ADAM_RATE = 5e-3, 3e-3
 WARM_UP_STEPS, CONSTANT_UNTIL = 60, 0.55
@@ -62,22 +62,37 @@ def config(vocabulary: int) -> Gemma3TextConfig:
     )
 
 
+Strands = tuple[list[int], list[tuple[list[int], list[int]]]]
+"""Ids that several questions begin with alike, <bos> in front, and how each goes on: (prompt, answer)."""
+
+
+def size_of(strands: Strands) -> int:
+    """Tokens of an example."""
+    return len(strands[0]) + sum(len(prompt) + len(answer) for prompt, answer in strands[1])
+
+
 @dataclass
 class Rows:
-    """Packed examples: ids, positions, document numbers [ROWS, LENGTH]; answer places and targets [ANSWERS]."""
+    """Packed examples: ids, positions, document and strand numbers [ROWS, LENGTH]; answer places, targets [ANSWERS].
+
+    Strand 0 is what an example's questions share; the others stand beside each other, each right behind it.
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
     documents: torch.Tensor
+    strands: torch.Tensor
     places: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
     owners: list[int]
 
     def masks(self) -> dict[str, torch.Tensor]:
-        """True where a row may look: within its document, not ahead, within the window on sliding layers."""
+        """True where a row may look: its document's beginning and own strand, not ahead, within a sliding layer's window."""
         same = self.documents[:, None, :, None] == self.documents[:, None, None, :]
-        distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)[None, :]
+        key_strand = self.strands[:, None, None, :]
+        same &= (key_strand == 0) | (key_strand == self.strands[:, None, :, None])
+        distance = self.positions[:, None, :, None] - self.positions[:, None, None, :]
         full = same & (distance >= 0)
         return {"full_attention": full, "sliding_attention": full & (distance < WINDOW)}
 
@@ -87,26 +102,30 @@ class Packer:
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self.tokenizer, self.random = tokenizer, random.Random(seed)
-        self.pool: list[tuple[list[int], list[int]]] = []
+        self.pool: list[Strands] = []
         self.mean = {task: self._mean_length(task) for task in GENERATORS}
 
-    def encode(
-        self, task: str, split: Split = "train", rng: random.Random | None = None
-    ) -> tuple[list[int], list[int]]:
-        """Ids of a prompt, <bos> in front, and of its answer."""
-        prompt, answer = rendering.pair(GENERATORS[task](rng or self.random, split))
-        encoded = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in (prompt, answer)]
-        return [2, *encoded[0]], encoded[1]
+    def encode(self, task: str, split: Split = "train", rng: random.Random | None = None) -> Strands:
+        """A random example of a task."""
+        shared, questions = rendering.strands(GENERATORS[task](rng or self.random, split))
+
+        def ids(text: str) -> list[int]:
+            found: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+            return found
+
+        return [2, *ids(shared)], [(ids(prompt), ids(answer)) for prompt, answer in questions]
 
     def _mean_length(self, task: str) -> float:
-        return sum(len(p) + len(a) for p, a in (self.encode(task) for _ in range(200))) / 200
+        return sum(size_of(self.encode(task)) for _ in range(200)) / 200
 
     def next(self, done: float) -> Rows:
         shares = token_shares(done)
         tasks, weights = zip(*((task, share / self.mean[task]) for task, share in shares.items()), strict=True)
-        while len(self.pool) < 160:
+        while sum(map(size_of, self.pool)) < 1.6 * ROWS * LENGTH:
             example = self.encode(self.random.choices(tasks, weights)[0])
-            if len(example[0]) + len(example[1]) <= LENGTH:
+            while size_of(example) > LENGTH and example[1]:
+                example[1].pop()
+            if example[1]:
                 self.pool.append(example)
         self.random.shuffle(self.pool)
         rows, used = pack(self.pool)
@@ -114,37 +133,40 @@ class Packer:
         return rows
 
 
-def pack(examples: list[tuple[list[int], list[int]]]) -> tuple[Rows, set[int]]:
+def pack(examples: list[Strands]) -> tuple[Rows, set[int]]:
     """Best fit, in order, and which examples found room."""
     ids = torch.zeros(ROWS, LENGTH, dtype=torch.long)
-    positions, documents = torch.zeros_like(ids), torch.full_like(ids, -1)
+    positions, documents, strands = torch.zeros_like(ids), torch.full_like(ids, -1), torch.zeros_like(ids)
     left = [LENGTH] * ROWS
     places: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
     used = set()
-    for index, (prompt, answer) in enumerate(examples):
-        size = len(prompt) + len(answer)
+    for index, (shared, questions) in enumerate(examples):
+        size = size_of((shared, questions))
         rows = [row for row in range(ROWS) if left[row] >= size]
-        if not rows or len(places) + len(answer) > ANSWERS:
+        if not rows or len(places) + sum(len(answer) for _, answer in questions) > ANSWERS:
             continue
         row = min(rows, key=left.__getitem__)
         start = LENGTH - left[row]
-        ids[row, start : start + size] = torch.tensor(prompt + answer)
-        positions[row, start : start + size] = torch.arange(size)
         documents[row, start : start + size] = index
-        first = row * LENGTH + start + len(prompt) - 1
-        places += range(first, first + len(answer))
-        targets += answer
-        owners += [index] * len(answer)
+        for number, (prompt, answer) in enumerate([(shared, []), *questions]):
+            end = start + len(prompt) + len(answer)
+            ids[row, start:end] = torch.tensor(prompt + answer)
+            strands[row, start:end] = number
+            first = 0 if number == 0 else len(shared)
+            positions[row, start:end] = torch.arange(first, first + end - start)
+            places += range(row * LENGTH + end - len(answer) - 1, row * LENGTH + end - 1)
+            targets += answer
+            owners += [index] * len(answer)
+            start = end
         left[row] -= size
         used.add(index)
     pad = ANSWERS - len(places)
     weights = torch.tensor([1.0] * len(places) + [0.0] * pad)
-    rows_ = Rows(
-        ids, positions, documents, torch.tensor(places + [0] * pad), torch.tensor(targets + [0] * pad), weights, owners
-    )
-    return rows_, used
+    places, targets = places + [0] * pad, targets + [0] * pad
+    found = Rows(ids, positions, documents, strands, torch.tensor(places), torch.tensor(targets), weights, owners)
+    return found, used
 
 
 class Answers(torch.nn.Module):
@@ -169,7 +191,7 @@ def exact_matches(answers: torch.nn.Module, packer: Packer, count: int = 60) -> 
     for task in GENERATORS:
         rng = random.Random(99)
         examples = [packer.encode(task, "held_out", rng) for _ in range(count)]
-        examples = [e for e in examples if len(e[0]) + len(e[1]) <= LENGTH]
+        examples = [e for e in examples if size_of(e) <= LENGTH]
         right = total = 0
         while examples:
             rows, used = pack(examples)

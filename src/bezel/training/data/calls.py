@@ -2,7 +2,7 @@
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bezel.training.data import everyday, words
@@ -153,55 +153,74 @@ def _named_request(rng: random.Random, split: Split, tool: Tool) -> tuple[str, V
     return f"{asked}{joint}{tail}{')' if joint == ' (' else ''}", {"name": function["name"], "parameters": arguments}
 
 
-def _everyday(rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values], list[dict[str, Any]]]:
-    tools = everyday.everyday_tools()
-    offers: dict[str, everyday.Offer] = {}
-    asked: list[everyday.Request] = []
-    while len(asked) < wanted:
-        if offers and rng.random() < 0.15:
-            offered = rng.choice(list(offers.values()))
-        else:
-            offered = everyday.offer(rng, split, rng.choice(tools))
-            if offered.schema["function"]["name"] in offers or offered.tool in [one.tool for one in offers.values()]:
-                continue
-            offers[offered.schema["function"]["name"]] = offered
-        request = everyday.request(rng, split, offered)
-        if request.call not in [one.call for one in asked]:
-            asked.append(request)
-    domain = offered.tool.domain
-    for _ in range(rng.choice(_DISTRACTORS)):
-        near = [tool for tool in tools if tool.domain == domain] if rng.random() < 0.5 else tools
-        other = everyday.offer(rng, split, rng.choice(near))
-        if other.tool not in [one.tool for one in offers.values()]:
-            offers.setdefault(other.schema["function"]["name"], other)
-    return framing.frame(rng, split, asked), [one.call for one in asked], [one.schema for one in offers.values()]
+class _MadeUp:
+    """Made-up tools on offer."""
+
+    def __init__(self, rng: random.Random, split: Split, count: int) -> None:
+        tools: dict[str, Tool] = {}
+        while len(tools) < count:
+            tool = made_up_tool(rng, split)
+            tools.setdefault(tool.schema["function"]["name"], tool)
+        self._tools = list(tools.values())
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        return [tool.schema for tool in self._tools]
+
+    def ask(self, rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values]]:
+        """A message that asks for `wanted` different tools, and the calls."""
+        asked = [_named_request(rng, split, tool) for tool in rng.sample(self._tools, wanted)]
+        link = choose(rng, split, _LINKS)
+        if link[0] in ".\n" and rng.random() < 0.6:
+            link = re.sub(r"[a-z]", lambda letter: letter[0].upper(), link, count=1)
+        user = rng.choice(_OPENERS) + link.join(request for request, _ in asked)
+        user = user if rng.random() < 0.3 else user[0].upper() + user[1:]
+        return user + rng.choice(("", ".", "?", "!", " please", "")), [call for _, call in asked]
 
 
-def _made_up(rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values], list[dict[str, Any]]]:
-    tools: dict[str, dict[str, Any]] = {}
-    requests: list[str] = []
-    calls: list[Values] = []
-    while len(calls) < wanted:
-        tool = made_up_tool(rng, split)
-        request, call = _named_request(rng, split, tool)
-        if call["name"] not in tools:
-            tools[call["name"]] = tool.schema
-            requests.append(request)
-            calls.append(call)
-    for _ in range(rng.choice(_DISTRACTORS)):
-        other = made_up_tool(rng, split).schema
-        tools.setdefault(other["function"]["name"], other)
-    link = choose(rng, split, _LINKS)
-    if link[0] in ".\n" and rng.random() < 0.6:
-        link = re.sub(r"[a-z]", lambda letter: letter[0].upper(), link, count=1)
-    user = rng.choice(_OPENERS) + link.join(requests)
-    user = user if rng.random() < 0.3 else user[0].upper() + user[1:]
-    return user + rng.choice(("", ".", "?", "!", " please", "")), calls, list(tools.values())
+class _Everyday:
+    """Everyday tools on offer, half of those behind the first from its domain."""
+
+    def __init__(self, rng: random.Random, split: Split, count: int) -> None:
+        tools = everyday.everyday_tools()
+        offers: dict[str, everyday.Offer] = {}
+        while len(offers) < count:
+            near = [tool for tool in tools if offers and tool.domain == next(iter(offers.values())).tool.domain]
+            offer = everyday.offer(rng, split, rng.choice(near if near and rng.random() < 0.5 else tools))
+            if offer.tool not in [one.tool for one in offers.values()]:
+                offers.setdefault(offer.schema["function"]["name"], offer)
+        self._offers = list(offers.values())
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        return [offer.schema for offer in self._offers]
+
+    def ask(self, rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values]]:
+        """A message that asks for `wanted` different calls, now and then two of one tool, and the calls."""
+        asked: list[everyday.Request] = []
+        unused = rng.sample(self._offers, len(self._offers))
+        while len(asked) < wanted:
+            again = asked and (not unused or rng.random() < 0.15)
+            request = everyday.request(rng, split, rng.choice(self._offers) if again else unused.pop())
+            if request.call not in [one.call for one in asked]:
+                asked.append(request)
+        return framing.frame(rng, split, asked), [request.call for request in asked]
 
 
 def sample(rng: random.Random, split: Split) -> Example:
     """One to six tools and a request for one, two or three calls; the answer is JSON, an array for several."""
-    wanted = rng.choices((1, 2, 3), (58, 33, 9))[0]
-    user, calls, offered = (_everyday if rng.random() < 0.45 else _made_up)(rng, split, wanted)
-    rng.shuffle(offered)
-    return single_turn(user, compact_json(calls[0] if wanted == 1 else calls), "calls", offered)
+    return sample_of_several(rng, split, 1)
+
+
+def sample_of_several(rng: random.Random, split: Split, questions: int = 4) -> Example:
+    """As `sample`, with further questions about the same tools in `Example.more`."""
+    counts = rng.choices((1, 2, 3), (58, 33, 9), k=questions)
+    kind = _Everyday if rng.random() < 0.45 else _MadeUp
+    offered = kind(rng, split, max(counts) + rng.choice(_DISTRACTORS))
+    asked = []
+    for wanted in counts:
+        user, found = offered.ask(rng, split, wanted)
+        asked.append((user, compact_json(found[0] if wanted == 1 else found)))
+    schemas = offered.schemas
+    rng.shuffle(schemas)
+    return replace(single_turn(*asked[0], "calls", schemas), more=tuple(asked[1:]))

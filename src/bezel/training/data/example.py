@@ -5,20 +5,24 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import lru_cache
+from typing import Any, Literal
 
 Split = Literal["train", "held_out"]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation: chat messages, OpenAI tool schemas, the answer the model must give, and its task."""
+    """One conversation: chat messages, OpenAI tool schemas, the answer the model must give, and its task.
+
+    `more` are further (user's words, answer) that could stand in place of the one message.
+    """
 
     messages: tuple[dict[str, str], ...]
     tools: tuple[dict[str, Any], ...]
     answer: str
     task: str
+    more: tuple[tuple[str, str], ...] = ()
 
 
 Generator = Callable[[random.Random, Split], Example]
@@ -34,12 +38,15 @@ def held_out(key: str, one_in: int = 8) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % one_in == 0
 
 
-def choose(rng: random.Random, split: Split, items: Sequence[Item], one_in: int = 8) -> Item:
+def choose(rng: random.Random, split: Split, items: Sequence[str]) -> str:
     """A random item of the split's share; when no item is held out, the last one is."""
-    tested = [item for item in items if held_out(str(item), one_in)] or [items[-1]]
-    if split == "held_out":
-        return rng.choice(tested)
-    return rng.choice([item for item in items if item not in tested] or list(items))
+    return rng.choice(_shares(tuple(items))[split])
+
+
+@lru_cache(maxsize=4096)
+def _shares(items: tuple[str, ...]) -> dict[Split, list[str]]:
+    tested = [item for item in items if held_out(item)] or [items[-1]]
+    return {"held_out": tested, "train": [item for item in items if item not in tested] or list(items)}
 
 
 def compact_json(value: Any) -> str:

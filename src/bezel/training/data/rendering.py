@@ -29,3 +29,12 @@ def prompt(messages: Sequence[Mapping[str, str]], tools: Sequence[Mapping[str, A
 def pair(example: Example) -> tuple[str, str]:
     """The prompt, and the answer with the token that ends it."""
     return prompt(example.messages, example.tools), example.answer + END
+
+
+def strands(example: Example) -> tuple[str, list[tuple[str, str]]]:
+    """What the example's questions begin with alike, and how each goes on: (rest of the prompt, answer)."""
+    marker = f"<start_of_turn>user\n{''.join(tool_line(tool) + chr(10) for tool in example.tools)}"
+    asked = [(example.messages, example.answer)]
+    asked += [(({"role": "user", "content": user},), answer) for user, answer in example.more]
+    rest = [(prompt(messages, example.tools).removeprefix(marker), answer + END) for messages, answer in asked]
+    return marker, rest
