@@ -88,7 +88,7 @@ class Rows:
     owners: list[int]
 
     def masks(self) -> dict[str, torch.Tensor]:
-        """True where a row may look: its document's beginning and own strand, not ahead, within a sliding layer's window."""
+        """True where a row may look: the beginning of its document and its own strand, not ahead, within the window."""
         same = self.documents[:, None, :, None] == self.documents[:, None, None, :]
         key_strand = self.strands[:, None, None, :]
         same &= (key_strand == 0) | (key_strand == self.strands[:, None, :, None])
