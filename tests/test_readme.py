@@ -1,0 +1,54 @@
+"""What the README tells people to type works; models that would be downloaded are stood in for by tiny."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bezel.cli.main import app
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].strip().removeprefix("scripts/")
+    for kind, text in BLOCKS
+    if kind == "sh"
+    for line in text.splitlines()
+    if line.partition("#")[0].strip().startswith(("bezel ", "scripts/bezel ", "git diff |"))
+]
+PIPED = "a line of text\n"
+
+
+def local(argument: str) -> str:
+    """tiny in place of a hub's name."""
+    return "tiny" if re.match(r"[\w-]+/[\w.-]+", argument) and not argument.endswith(".gguf") else argument
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_line_of_the_readme_works(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    piped, _, after = command.rpartition("|")
+    _, verb, *arguments = shlex.split(after)
+    if any("someone/" in argument for argument in arguments):
+        pytest.skip("names a file on a hub")
+    arguments = [local(argument) for argument in arguments]
+    if verb == "quantize":
+        arguments[arguments.index("Q4_0")] = "Q8_0"  # what tiny is stored in; a second rounding is refused
+    text = PIPED if piped else "hello\n/exit\n" if verb == "chat" else ""
+    done = CliRunner().invoke(app, [verb, *arguments], input=text)
+    assert done.exit_code == 0, done.output
+    assert done.output.strip()
+
+
+def test_the_python_of_the_readme_works(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    exec(compile(code.replace("google/gemma-3-1b-it", "tiny").replace(', level="balanced"', ""), "README", "exec"), {})
+    assert len(capsys.readouterr().out) > 20
+
+
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) > 6
