@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bezel.backends.bench import Bench, bench
@@ -16,15 +16,20 @@ Messages = str | Sequence[Mapping[str, Any]]
 
 
 def load(
-    model: str = "tiny", level: str | None = None, context: int | None = None, threads: int | None = None
+    model: str = "tiny",
+    level: str | None = None,
+    context: int | None = None,
+    threads: int | None = None,
+    sequences: int = 8,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
     `level` is "maximum_efficiency" (4 bit), "balanced" (8 bit), "performance" (BF16) or None for what is stored.
     `context` is in tokens (default: 8,192, or the model's most where that is less). `threads` defaults to one for
-    each processor that may be used. Raises a `bezel.errors.BezelError` that says what to do next.
+    each processor that may be used. `sequences` answers are produced at once at most; memory for their keys and values
+    is taken as it is needed. Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    return Model(NativeBackend.load(model, level, context, threads))
+    return Model(NativeBackend.load(model, level, context, threads, sequences))
 
 
 class Model:
@@ -66,11 +71,14 @@ class Model:
 
     def chat(self, messages: Messages, **options: Any) -> Result:
         """Answer one user message or a whole conversation. `options`: see `request`."""
-        return self._result(self.request(messages=messages, **options))
+        return self._answer(self.request(messages=messages, **options))
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Result:
         """Continue a text (or token ids) without a chat template."""
-        return self._result(self.request(prompt=prompt, **options))
+        return self._answer(self.request(prompt=prompt, **options))
+
+    def _answer(self, request: Request) -> Result:
+        return _result(request, self._backend.stream(request))
 
     def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
         """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
@@ -79,8 +87,9 @@ class Model:
                 yield event.text
 
     def chat_batch(self, conversations: Sequence[Messages], **options: Any) -> list[Result]:
-        """Answer several conversations, in order."""
-        return [self.chat(messages, **options) for messages in conversations]
+        """Answer several conversations together; the answers come in their order. `options`: see `request`."""
+        requests = [self.request(messages=messages, **options) for messages in conversations]
+        return [_result(*pair) for pair in zip(requests, self._backend.answers(requests), strict=True)]
 
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
@@ -107,13 +116,14 @@ class Model:
         """Name, engine, context, instruction set and threads."""
         return self._backend.describe()
 
-    def _result(self, request: Request) -> Result:
-        text, tokens, finish = collect(self._backend.stream(request))
-        return Result(
-            text=text,
-            finish_reason=finish.reason,
-            usage=finish.usage,
-            token_ids=tuple(token.token_id for token in tokens),
-            logprobs=tuple(tokens) if request.logprobs is not None else (),
-            calls=tuple(parse_calls(text)) if request.tools else (),
-        )
+
+def _result(request: Request, events: Iterable[Event]) -> Result:
+    text, tokens, finish = collect(events)
+    return Result(
+        text=text,
+        finish_reason=finish.reason,
+        usage=finish.usage,
+        token_ids=tuple(token.token_id for token in tokens),
+        logprobs=tuple(tokens) if request.logprobs is not None else (),
+        calls=tuple(parse_calls(text)) if request.tools else (),
+    )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from bezel.engine.request import FinishReason
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call
-
-FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts and times in seconds of one request."""
+    """Token counts and times in seconds of one request, from when its turn came.
+
+    `cached_tokens` of the prompt were not read again: their keys and values were left by an earlier request.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     prefill_seconds: float
     decode_seconds: float
+    cached_tokens: int = 0
 
     @property
     def prefill_tokens_per_second(self) -> float:
-        return self.prompt_tokens / self.prefill_seconds if self.prefill_seconds else 0.0
+        return (self.prompt_tokens - self.cached_tokens) / self.prefill_seconds if self.prefill_seconds else 0.0
 
     @property
     def decode_tokens_per_second(self) -> float:

@@ -1,22 +1,27 @@
-"""Our own engine behind the backend contract: loads a checkpoint and answers one request at a time."""
+"""Our own engine behind the backend contract: loads a checkpoint and answers requests, several at once."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from queue import SimpleQueue
 from typing import Any
 
-from bezel.backends.interface import Delta, Event, Finish, FinishReason, Request, TokenLogprob, Usage
+from bezel.backends.answer import Answer
+from bezel.backends.interface import Event, Finish, Request, TokenLogprob
+from bezel.engine.driver import Driver, Stream, received
+from bezel.engine.engine import Engine
+from bezel.engine.request import Progress
+from bezel.engine.request import Request as EngineRequest
+from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError
-from bezel.generation.loop import Step, generate
+from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.kernels.library import Native
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
-from bezel.text.detokenizer import Detokenizer
-from bezel.text.stop import StopStrings
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint
@@ -28,7 +33,7 @@ GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
 
 
 class NativeBackend:
-    """A model on the CPU engine. Requests are answered one after the other; streams of several wait their turn."""
+    """A model on the CPU engine. Up to `sequences` requests are answered at once, more wait their turn."""
 
     def __init__(
         self,
@@ -38,15 +43,22 @@ class NativeBackend:
         template: ChatTemplate | None = None,
         sampling: Sampling = GEMMA_SAMPLING,
         kernels: Native | None = None,
+        sequences: int = 8,
     ) -> None:
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
         self._kernels = kernels
-        self._turn = threading.Lock()
+        self._sequences = sequences
+        self._starting = threading.Lock()
 
     @classmethod
     def load(
-        cls, name: str, level: str | None = None, context: int | None = None, threads: int | None = None
+        cls,
+        name: str,
+        level: str | None = None,
+        context: int | None = None,
+        threads: int | None = None,
+        sequences: int = 8,
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
@@ -74,6 +86,7 @@ class NativeBackend:
                 template,
                 sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
+                sequences,
             )
         finally:
             checkpoint.close()
@@ -91,36 +104,54 @@ class NativeBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         """See `Backend.stream`."""
-        prompt = self.prompt_ids(request)
-        detokenizer, stops = Detokenizer(self.tokenizer), StopStrings(request.stop)
-        reason: FinishReason = "length"
-        produced = 0
-        with self._turn:
-            began = time.perf_counter()
-            first = began
-            steps = generate(
-                self.model, prompt, request.sampling, self.tokenizer.stop_ids, request.max_tokens, request.logprobs or 0
-            )
-            for step in steps:
-                produced += 1
-                first = time.perf_counter() if produced == 1 else first
-                if step.token_id in self.tokenizer.stop_ids:
-                    reason = "stop"
-                    break
-                text = stops.push(detokenizer.push(step.token_id))
-                yield Delta(text, (self._logprob(step),))
-                if stops.hit is not None:
-                    reason = "stop"
-                    break
-            ended = time.perf_counter()
-        rest = stops.push(detokenizer.flush()) + stops.flush()
-        if rest:
-            yield Delta(rest)
-        yield Finish(reason, Usage(len(prompt), produced, first - began, ended - first))
+        answer, stream = Answer(self.tokenizer, request.stop), self._submit(request)
+        try:
+            for progress in stream:
+                yield from answer.take(progress)
+                if answer.ended:
+                    return
+        finally:
+            stream.cancel()
 
-    def _logprob(self, step: Step) -> TokenLogprob:
-        top = tuple((token, self.tokenizer.decode([token]), logprob) for token, logprob in step.top)
-        return TokenLogprob(step.token_id, self.tokenizer.decode([step.token_id]), step.logprob, top)
+    def answers(self, requests: Sequence[Request]) -> list[list[Event]]:
+        """All events of several requests that run together, request by request."""
+        queue: SimpleQueue[Progress] = SimpleQueue()
+        answers = [Answer(self.tokenizer, request.stop) for request in requests]
+        events: list[list[Event]] = [[] for _ in requests]
+        streams: list[Stream] = []
+        places: dict[int, int] = {}
+        try:
+            for place, request in enumerate(requests):
+                streams.append(self._submit(request, queue))
+                places[streams[-1].request.id] = place
+            while places:
+                progress = received(queue)
+                place = places.get(progress.request.id, -1)
+                if place < 0:
+                    continue  # a step that was under way when a stop string ended the answer
+                events[place] += answers[place].take(progress)
+                if answers[place].ended:
+                    streams[place].cancel()
+                    del places[progress.request.id]
+        finally:
+            for stream in streams:
+                stream.cancel()
+        return events
+
+    def statistics(self) -> Statistics:
+        """What the engine is at, and what it has done since it was loaded."""
+        return self._driver.engine.statistics
+
+    @cached_property
+    def _driver(self) -> Driver:
+        return Driver(Engine(self.model, self._sequences))
+
+    def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
+        stop_ids, prompt = self.tokenizer.stop_ids, self.prompt_ids(request)
+        asked = EngineRequest(prompt, request.sampling, request.max_tokens, stop_ids, request.logprobs or 0)
+        with self._starting:
+            driver = self._driver
+        return driver.submit(asked, queue)
 
     def health(self) -> Mapping[str, Any]:
         """Healthy when one token can be produced: {"status": "healthy"}."""
@@ -140,7 +171,7 @@ def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
     return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
 
 
-def collect(events: Iterator[Event]) -> tuple[str, list[TokenLogprob], Finish]:
+def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:
     """The whole text, its tokens and the finish of a stream."""
     texts: list[str] = []
     tokens: list[TokenLogprob] = []

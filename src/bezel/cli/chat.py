@@ -45,7 +45,7 @@ def chat(
     from bezel.api import load
 
     sampling = options.given(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens)
-    conversation = Conversation(load(model, level, context, threads), system, sampling)
+    conversation = Conversation(load(model, level, context, threads, sequences=1), system, sampling)
     if session is not None and session.exists():
         conversation.load(session)
     ask = _prompt()

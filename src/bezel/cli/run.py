@@ -39,7 +39,7 @@ def run(
     from bezel.api import load
     from bezel.backends.interface import Delta, Finish
 
-    loaded = load(model, level, context, threads)
+    loaded = load(model, level, context, threads, sequences=1)
     messages = [{"role": "system", "content": system}] if system else []
     request = loaded.request(
         messages=[*messages, {"role": "user", "content": question}],

@@ -45,6 +45,27 @@ def check_tokens(model: TextModel, tokens: Sequence[int]) -> None:
         )
 
 
+def answer_budget(model: TextModel, prompt: Sequence[int], max_tokens: int | None) -> int:
+    """How many tokens an answer may have: `max_tokens`, or what the context leaves.
+
+    Raises InvalidRequestError or ContextLengthError where prompt and answer cannot be.
+    """
+    check_tokens(model, prompt)
+    room = model.context - len(prompt)
+    if max_tokens is not None and max_tokens < 1:
+        raise InvalidRequestError(f"max_tokens is {max_tokens}; it must be at least 1")
+    if max_tokens is not None and max_tokens > room:
+        raise ContextLengthError(
+            f"{len(prompt)} prompt tokens and {max_tokens} new ones exceed the context of {model.context}; "
+            "ask for fewer tokens or load the model with a larger context"
+        )
+    if room < 1:
+        raise ContextLengthError(
+            f"the prompt fills the whole context of {model.context} tokens; shorten it to leave room for an answer"
+        )
+    return room if max_tokens is None else max_tokens
+
+
 def prefill(model: TextModel, cache: Cache, tokens: Sequence[int], every_row: bool = False) -> Iterator[F32]:
     """Run a prompt through the model in chunks, yielding each chunk's logits [rows, vocabulary]."""
     for start in range(0, len(tokens), PREFILL_CHUNK):
@@ -64,20 +85,7 @@ def generate(
 
     Raises ContextLengthError where prompt and `max_tokens` do not fit into the context together.
     """
-    check_tokens(model, prompt)
-    room = model.context - len(prompt)
-    if max_tokens is not None and max_tokens < 1:
-        raise InvalidRequestError(f"max_tokens is {max_tokens}; it must be at least 1")
-    if max_tokens is not None and max_tokens > room:
-        raise ContextLengthError(
-            f"{len(prompt)} prompt tokens and {max_tokens} new ones exceed the context of {model.context}; "
-            "ask for fewer tokens or load the model with a larger context"
-        )
-    budget = room if max_tokens is None else max_tokens
-    if budget < 1:
-        raise ContextLengthError(
-            f"the prompt fills the whole context of {model.context} tokens; shorten it to leave room for an answer"
-        )
+    budget = answer_budget(model, prompt, max_tokens)
     cache = Cache(model.cache_spec, len(prompt) + budget)
     cache.begin(0)
     rng = np.random.default_rng(sampling.seed)
@@ -88,14 +96,15 @@ def generate(
         row = logits[-1]
         token = choose(penalise(row, [*prompt, *produced], produced, sampling), sampling, rng)
         produced.append(token)
-        yield _step(row, token, logprobs)
+        yield step_of(row, token, logprobs)
         if token in stop_ids or len(produced) == budget:
             return
         position = len(prompt) + len(produced) - 1
         logits = steps.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
 
 
-def _step(logits: F32, token: int, count: int) -> Step:
+def step_of(logits: F32, token: int, count: int) -> Step:
+    """`token` as chosen from a row of the model's own logits [vocabulary], with the `count` most probable."""
     logprobs = log_softmax(logits)
     best = np.argsort(-logprobs, kind="stable")[:count] if count else ()
     return Step(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))

@@ -50,6 +50,13 @@ def log_softmax(logits: F32) -> NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
+def check_bias(sampling: Sampling, vocabulary: int) -> None:
+    """Raise InvalidRequestError where `logit_bias` names a token that the vocabulary does not have."""
+    for token in sampling.logit_bias:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequestError(f"logit_bias names token {token}; the vocabulary has {vocabulary} tokens")
+
+
 def penalise(logits: F32, history: Sequence[int], produced: Sequence[int], sampling: Sampling) -> F32:
     """Logits [vocabulary] after bias and penalties; the input is left as it was.
 
@@ -63,6 +70,7 @@ def penalise(logits: F32, history: Sequence[int], produced: Sequence[int], sampl
         or sampling.frequency_penalty
     ):
         return logits
+    check_bias(sampling, len(logits))
     out = logits.copy()
     if sampling.repetition_penalty != 1.0 and len(history):
         seen = np.unique(np.asarray(history, np.int64))
@@ -72,8 +80,6 @@ def penalise(logits: F32, history: Sequence[int], produced: Sequence[int], sampl
         tokens, counts = np.unique(np.asarray(produced, np.int64), return_counts=True)
         out[tokens] -= (sampling.presence_penalty + sampling.frequency_penalty * counts).astype(np.float32)
     for token, bias in sampling.logit_bias.items():
-        if not 0 <= token < len(out):
-            raise InvalidRequestError(f"logit_bias names token {token}; the vocabulary has {len(out)} tokens")
         out[token] += np.float32(bias)
     return out
 
@@ -109,8 +115,13 @@ def _keep_mass(probabilities: NDArray[np.float64], order: NDArray[np.int64], mas
 
 
 def choose(logits: F32, sampling: Sampling, rng: np.random.Generator) -> int:
-    """The next token id from penalised logits [vocabulary]; temperature 0 takes the first maximum."""
+    """The next token id from penalised logits [vocabulary]; temperature 0 takes the first maximum.
+
+    InvalidRequestError where biases have left nothing to choose from.
+    """
     if sampling.temperature == 0.0:
         return int(np.argmax(logits))
     cumulative = np.cumsum(distribution(logits, sampling))
+    if not cumulative[-1] > 0:
+        raise InvalidRequestError("no token has a probability left; loosen logit_bias")
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))

@@ -1,0 +1,59 @@
+"""From the tokens of one request to its events: whole characters, stop strings, log-probabilities, usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bezel.backends.interface import Delta, Event, Finish, TokenLogprob, Usage
+from bezel.engine.request import FinishReason, Progress, Request
+from bezel.generation.loop import Step
+from bezel.text.detokenizer import Detokenizer
+from bezel.text.stop import StopStrings
+from bezel.text.tokenizer import Tokenizer
+
+
+class Answer:
+    """The answer to one request, fed with what each step brings."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self.ended = False
+        self._tokenizer, self._stops = tokenizer, StopStrings(stop)
+        self._detokenizer = Detokenizer(tokenizer)
+        self._produced = 0
+        self._first: float | None = None
+
+    def take(self, progress: Progress) -> Iterator[Event]:
+        """The events of a step; the last of them is a Finish where the answer has ended. Nothing comes after it.
+
+        A stop string ends the answer here, before the engine knows.
+        """
+        self._first = progress.seconds if self._first is None else self._first
+        reason = progress.reason
+        for step in progress.steps:
+            self._produced += 1
+            if step.token_id in self._tokenizer.stop_ids:
+                break
+            yield Delta(self._stops.push(self._detokenizer.push(step.token_id)), (self._logprob(step),))
+            if self._stops.hit is not None:
+                reason = "stop"
+                break
+        if reason is not None:
+            yield from self._end(progress, reason)
+
+    def _end(self, progress: Progress, reason: FinishReason) -> Iterator[Event]:
+        self.ended = True
+        rest = self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+        if rest:
+            yield Delta(rest)
+        request, first = progress.request, self._first or progress.seconds
+        yield Finish(reason, usage(request, self._produced, first, progress.seconds))
+
+    def _logprob(self, step: Step) -> TokenLogprob:
+        top = tuple((token, self._tokenizer.decode([token]), logprob) for token, logprob in step.top)
+        return TokenLogprob(step.token_id, self._tokenizer.decode([step.token_id]), step.logprob, top)
+
+
+def usage(request: Request, produced: int, first: float, ended: float) -> Usage:
+    """Counts and seconds of a request whose first token came at `first` and whose last at `ended`."""
+    began = first if request.started is None else request.started
+    return Usage(len(request.prompt), produced, first - began, ended - first, request.reused)

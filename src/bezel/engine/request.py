@@ -1,0 +1,115 @@
+"""A request while the engine answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from itertools import count
+from typing import Literal
+
+import numpy as np
+
+from bezel.errors import BezelError
+from bezel.generation.loop import Step
+from bezel.generation.sampling import Sampling
+
+FinishReason = Literal["stop", "length", "cancelled"]
+_IDS = count()
+
+
+class State(Enum):
+    """Where a request stands. A preempted one waits to be computed anew, with the tokens it has produced."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
+
+
+@dataclass(eq=False)
+class Request:
+    """What is asked (the constructor's fields), and how far the answer is.
+
+    `max_tokens` None goes on to the end of the context. Of two requests the one with the lower `priority` goes
+    first, then the one that came first. `tokens` is the prompt and what was produced; keys and values of the first
+    `computed` of them are in the cache, `reused` of these from earlier requests.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    max_tokens: int | None = None
+    stop_ids: Collection[int] = ()
+    logprobs: int = 0
+    priority: int = 0
+    id: int = field(default_factory=_IDS.__next__)
+    arrival: int = field(default=-1, init=False)
+    state: State = field(default=State.WAITING, init=False)
+    tokens: list[int] = field(init=False)
+    produced: list[int] = field(default_factory=list, init=False)
+    computed: int = field(default=0, init=False)
+    reused: int = field(default=0, init=False)
+    started: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.prompt)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The request's own random numbers, so that neighbours do not change its answer."""
+        return np.random.default_rng(self.sampling.seed)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Lower goes first."""
+        return self.priority, self.arrival
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that must be computed before the next can be chosen: 1 in decode."""
+        return len(self.tokens) - self.computed
+
+    def take(self, token: int) -> FinishReason | None:
+        """Append a produced token; the reason where it ends the answer."""
+        self.tokens.append(token)
+        self.produced.append(token)
+        if token in self.stop_ids:
+            return "stop"
+        return "length" if len(self.produced) == self.max_tokens else None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step did for one request: its new tokens, why it ended (None: it goes on), and when (perf_counter).
+
+    A request that could not go on ends as cancelled, with its `error`.
+    """
+
+    request: Request
+    steps: tuple[Step, ...]
+    seconds: float
+    reason: FinishReason | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part of a plan: `tokens` of one request at positions `start` on; logits are wanted of the last `logits` rows.
+
+    `logits` is 0 inside a prompt, 1 before a new token, and more where drafted tokens are to be verified.
+    """
+
+    request: Request
+    start: int
+    tokens: tuple[int, ...]
+    logits: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """What became of an entry: the tokens chosen, or the error that choosing them met."""
+
+    entry: Entry
+    steps: tuple[Step, ...] = ()
+    error: BezelError | None = None
