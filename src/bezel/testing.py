@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bezel.engine.blocks import Blocks
 from bezel.errors import KernelLibraryError, ModelFileError
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Format, Kernels
@@ -131,3 +133,24 @@ def write_checkpoint(folder: Path, seed: int = 0, vocabulary: int = 0) -> Path:
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
+
+
+def check_blocks(blocks: Blocks) -> None:
+    """AssertionError unless every block is free, cached or held, is counted right, and is found where it is said."""
+    for window, group in blocks.groups.items():
+        tables = [held.tables[window].tolist() for held in blocks._held.values()]
+        holders = Counter(block for table in tables for block in table if block >= 0)
+        assert {block: count for block, count in enumerate(group.references) if count} == holders
+        free = [*group.emptied, *range(group.used, group.count)]
+        everything = sorted([*free, *group.cached, *holders])
+        assert everything == list(range(group.count)), f"group {window}: blocks lost or in two places"
+        assert all(group.prefixes[block] is None for block in free)
+        assert all(group.prefixes[block] is not None for block in group.cached)
+        for block, prefix in enumerate(group.prefixes):
+            assert prefix is None or prefix.blocks[window] == block
+    nodes = list(blocks._root.children.values())
+    while nodes:
+        node = nodes.pop()
+        assert node.blocks, "a prefix without blocks is left in the tree"
+        assert all(blocks.groups[window].prefixes[block] is node for window, block in node.blocks.items())
+        nodes += node.children.values()

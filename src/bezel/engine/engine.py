@@ -38,9 +38,9 @@ class Engine:
         counts = {window: blocks[window] for window in spec.windows} if blocks else {}
         counts = counts or pool(spec, model.context, sequences, budget)
         self._model, self._budget = model, budget
-        self._blocks = Blocks(counts, model.context, pool(spec, model.context, 1, budget))
-        self._scheduler = Scheduler(self._blocks, budget, sequences)
-        self._runner = Runner(model, Stores(spec, counts), self._blocks)
+        self.blocks = Blocks(counts, model.context, pool(spec, model.context, 1, budget))
+        self._scheduler = Scheduler(self.blocks, budget, sequences)
+        self._runner = Runner(model, Stores(spec, counts), self.blocks)
         self._added: deque[Request] = deque()
         self._cancelled: deque[int] = deque()
 
@@ -61,7 +61,7 @@ class Engine:
         request.max_tokens = answer_budget(self._model, request.prompt, request.max_tokens)
         check_bias(request.sampling, self._model.vocabulary)
         positions = len(request.prompt) + request.max_tokens - 1
-        if not self._blocks.fits(positions, self._budget):
+        if not self.blocks.fits(positions, self._budget):
             raise ContextLengthError(
                 f"{len(request.prompt)} prompt tokens and {request.max_tokens} new ones exceed the engine's cache; "
                 "ask for fewer tokens or give the engine more blocks"

@@ -1,0 +1,236 @@
+"""Whatever runs beside a request, it gets the tokens of the one-sequence loop; nothing is computed or held in vain."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bezel.engine.blocks import pool
+from bezel.engine.engine import Engine
+from bezel.engine.request import Progress, Request
+from bezel.errors import ContextLengthError, InvalidRequestError
+from bezel.generation.loop import Step, generate
+from bezel.generation.sampling import Sampling
+from bezel.kernels.library import Native
+from bezel.kernels.reference import Reference
+from bezel.models.interface import Batch, CacheView, TextModel
+from bezel.models.registry import build
+from bezel.testing import check_blocks, instruction_sets, write_checkpoint
+from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
+
+BUILT = bool(instruction_sets())
+CONTEXT = 192
+WINDOW = 16
+
+
+def _model(folder: Path, kernels: Any) -> TextModel:
+    checkpoint = open_checkpoint(write_checkpoint(folder))
+    return build(checkpoint.config, CheckpointWeights(checkpoint, kernels), CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+    if not BUILT and not os.environ.get("CI"):
+        pytest.skip("the compiled kernels are not built")
+    return _model(tmp_path_factory.mktemp("m"), Native(1))
+
+
+_ALONE: dict[Any, list[Step]] = {}
+
+
+def _alone(model: TextModel, request: Request) -> list[Step]:
+    """What the one-sequence loop answers."""
+    key = (tuple(request.prompt), repr(request.sampling), request.max_tokens, tuple(request.stop_ids), request.logprobs)
+    if key not in _ALONE:
+        _ALONE[key] = list(
+            generate(model, request.prompt, request.sampling, request.stop_ids, request.max_tokens, request.logprobs)
+        )
+    return _ALONE[key]
+
+
+def _request(rng: random.Random) -> Request:
+    """Prompts from a few families, so that many begin alike; some longer than the window, some than a block."""
+    family = random.Random(rng.randint(0, 2))
+    prompt = [family.randrange(285) for _ in range(rng.randint(0, 110))]
+    prompt += [rng.randrange(285) for _ in range(rng.randint(not prompt, 20))]
+    sampling = rng.choice(
+        [
+            Sampling(temperature=0.0),
+            Sampling(temperature=0.0, repetition_penalty=1.3),
+            Sampling(temperature=0.9, top_k=40, seed=rng.randint(0, 3)),
+            Sampling(temperature=1.5, top_p=0.9, frequency_penalty=0.5, seed=rng.randint(0, 3)),
+        ]
+    )
+    stop_ids = range(5) if rng.random() < 0.5 else range(0, 285, 9)
+    return Request(prompt, sampling, rng.randint(1, 40), stop_ids, rng.choice((0, 3)), rng.choice((0, 0, 0, 1)))
+
+
+def _run(engine: Engine) -> dict[int, list[Step]]:
+    """Step until nothing is left: the tokens by request id."""
+    found: dict[int, list[Step]] = {}
+    while engine.busy:
+        for progress in engine.step():
+            found.setdefault(progress.request.id, []).extend(progress.steps)
+    return found
+
+
+@settings(
+    max_examples=int(os.environ.get("BEZEL_EXAMPLES", "12")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(st.randoms(use_true_random=False), st.booleans(), st.integers(1, 9))
+def test_any_schedule_gives_the_tokens_of_the_loop(
+    model: TextModel, rng: random.Random, tight: bool, sequences: int
+) -> None:
+    budget = rng.choice((1, 2, 7, 16, 31, 32, 33, 64, 100, 512))
+    least = pool(model.cache_spec, CONTEXT, 1, budget)
+    spare = 3 if tight else 60
+    engine = Engine(model, sequences, budget, {window: n + rng.randint(0, spare) for window, n in least.items()})
+    requests = [_request(rng) for _ in range(32)]
+    coming, arrival, cancelling = list(requests), rng.choice((0.05, 0.3, 1.0)), rng.choice((0.0, 0.0, 0.02))
+    ended: dict[int, Progress] = {}
+    found: dict[int, list[Step]] = {request.id: [] for request in requests}
+    while coming or engine.busy:
+        while coming and rng.random() < arrival:
+            engine.add(coming.pop())
+        if rng.random() < cancelling:
+            engine.cancel(rng.choice(requests).id)
+        for progress in engine.step():
+            assert progress.request.id not in ended
+            found[progress.request.id] += progress.steps
+            if progress.reason is not None:
+                ended[progress.request.id] = progress
+        check_blocks(engine.blocks)
+    assert len(ended) == 32 and all(group.available == group.count for group in engine.blocks.groups.values())
+    for request in requests:
+        expected = _alone(model, request)
+        if ended[request.id].reason == "cancelled":
+            assert found[request.id] == expected[: len(found[request.id])]
+        else:
+            assert found[request.id] == expected
+            stopped = expected[-1].token_id in request.stop_ids
+            assert ended[request.id].reason == ("stop" if stopped else "length")
+
+
+def test_tight_pools_do_preempt_and_do_reuse(model: TextModel) -> None:
+    """The test above would show nothing if these never happened."""
+    rng = random.Random(5)
+    engine = Engine(model, 8, 64, pool(model.cache_spec, CONTEXT, 1, 64))
+    requests = [_request(rng) for _ in range(32)]
+    for request in requests:
+        engine.add(request)
+    found = _run(engine)
+    assert engine.statistics.preemptions > 0 and engine.statistics.reused_tokens > 0
+    assert all(found[request.id] == _alone(model, request) for request in requests)
+
+
+def test_the_reference_kernels_agree_with_their_own_loop(tmp_path: Path) -> None:
+    model, rng = _model(tmp_path / "m", Reference()), random.Random(1)
+    requests = [_request(rng) for _ in range(5)]
+    for request in requests:
+        request.max_tokens = 4
+    engine = Engine(model, 3, 20)
+    for request in requests:
+        engine.add(request)
+    found = _run(engine)
+    for request in requests:
+        expected = list(generate(model, request.prompt, request.sampling, request.stop_ids, request.max_tokens))
+        # NumPy's own products are not bound to give a row the same bits in every batch: tokens, not log-probabilities.
+        assert [step.token_id for step in found[request.id]] == [step.token_id for step in expected]
+
+
+class _Counting:
+    """A model that writes down how many tokens each forward pass computes."""
+
+    def __init__(self, model: TextModel) -> None:
+        self.config, self.ops, self.cache_spec = model.config, Reference, model.cache_spec
+        self.vocabulary, self.context = model.vocabulary, model.context
+        self._model, self.rows, self.logits = model, [], []
+
+    def forward(self, batch: Batch, cache: CacheView) -> Any:
+        self.rows.append(len(batch.ids))
+        logits = self._model.forward(batch, cache)
+        self.logits.append(len(logits))
+        return logits
+
+
+def test_a_prefix_hit_skips_computing(model: TextModel) -> None:
+    counting = _Counting(model)
+    engine = Engine(counting, 4, 512)
+    prompt = [int(t) for t in np.random.default_rng(0).integers(6, 280, 150)]
+    greedy = Sampling(temperature=0.0)
+    first = Request(prompt, greedy, 1)
+    engine.add(first)
+    _run(engine)
+    assert counting.rows == [150]
+    second = Request([*prompt[:140], 7, 8], greedy, 8)
+    engine.add(second)
+    found = _run(engine)
+    assert counting.rows[1] == 142 - 128 and second.reused == 128
+    assert engine.statistics.reused_tokens == 128
+    assert found[second.id] == _alone(model, Request(second.prompt, greedy, 8))
+
+
+def test_weights_are_read_once_a_step_and_prompts_give_no_logits_before_their_end(model: TextModel) -> None:
+    counting = _Counting(model)
+    engine = Engine(counting, 8, 64)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        engine.add(Request([int(t) for t in rng.integers(6, 280, 40)], Sampling(temperature=0.0), 10))
+    _run(engine)
+    assert max(counting.rows) <= 64 and sum(counting.rows) == 8 * (40 + 9) == engine.statistics.tokens
+    assert len(counting.rows) == engine.statistics.steps < 8 * 10 / 3
+    assert sum(counting.logits) == 8 * 10
+
+
+def test_what_can_never_be_answered_is_refused_when_it_is_added(model: TextModel) -> None:
+    greedy = Sampling(temperature=0.0)
+    engine = Engine(model, 2, 32, {None: 2, WINDOW: 3})
+    with pytest.raises(ContextLengthError, match="engine's cache"):
+        engine.add(Request([9] * 60, greedy, 6))
+    with pytest.raises(ContextLengthError, match="192"):
+        engine.add(Request([9] * 60, greedy, 133))
+    with pytest.raises(InvalidRequestError, match="max_tokens"):
+        engine.add(Request([9], greedy, 0))
+    with pytest.raises(InvalidRequestError, match="token 4000"):
+        engine.add(Request([9], Sampling(logit_bias={4000: 1.0}), 1))
+    with pytest.raises(InvalidRequestError, match="vocabulary"):
+        engine.add(Request([4000], greedy, 1))
+    with pytest.raises(InvalidRequestError, match="sequences"):
+        Engine(model, 0)
+    assert not engine.busy
+    fits = Request([9] * 60, greedy, 5)
+    engine.add(fits)
+    assert len(_run(engine)[fits.id]) == 5
+
+
+def test_cancelling_takes_effect_within_a_step(model: TextModel) -> None:
+    engine = Engine(model, 1, 16)
+    running, waiting = (Request([9] * 40, Sampling(temperature=0.0), 9) for _ in range(2))
+    for request in (running, waiting):
+        engine.add(request)
+    engine.step()
+    for request in (running, waiting):
+        engine.cancel(request.id)
+    assert [(p.request, p.reason) for p in engine.step()] == [(running, "cancelled"), (waiting, "cancelled")]
+    assert not engine.busy and all(group.available == group.count for group in engine.blocks.groups.values())
+    engine.cancel(running.id)
+    assert engine.step() == ()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_request_that_leaves_no_token_to_choose_ends_alone(model: TextModel) -> None:
+    engine = Engine(model, 2)
+    nothing = Sampling(logit_bias=dict.fromkeys(range(model.vocabulary), -np.inf), seed=1)
+    bad, good = Request([9, 8], nothing, 3), Request([9, 8], Sampling(temperature=0.0), 3)
+    for request in (bad, good):
+        engine.add(request)
+    (failed, went_on) = engine.step()
+    assert failed.reason == "cancelled" and isinstance(failed.error, InvalidRequestError)
+    assert went_on.request is good and [*went_on.steps, *_run(engine)[good.id]] == _alone(model, good)
