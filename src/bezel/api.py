@@ -8,6 +8,7 @@ from typing import Any
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result
 from bezel.backends.native import NativeBackend, collect, sampling_with
+from bezel.engine.scheduler import Statistics
 from bezel.generation import loop
 from bezel.kernels.interface import F32
 from bezel.text.calls import parse_calls
@@ -111,6 +112,10 @@ class Model:
     def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The token ids that an answer to a conversation starts from."""
         return self._backend.prompt_ids(self.request(messages, tools=tools))
+
+    def statistics(self) -> Statistics:
+        """What the engine is at (running, waiting), and what it has done since the model was loaded."""
+        return self._backend.statistics()
 
     def describe(self) -> Mapping[str, Any]:
         """Name, engine, context, instruction set and threads."""

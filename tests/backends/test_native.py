@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,56 @@ def test_what_cannot_be_is_refused_with_the_way_out(model: bezel.Model, folder: 
 def test_conversations_in_a_batch_keep_their_order(model: bezel.Model) -> None:
     results = model.chat_batch(["a", "b"], max_tokens=4, temperature=0.0)
     assert [r.text for r in results] == [model.chat(m, max_tokens=4, temperature=0.0).text for m in ("a", "b")]
+
+
+def test_conversations_in_a_batch_run_together_each_with_its_own_end(folder: Path) -> None:
+    model = bezel.load(str(folder), sequences=4)
+    questions = [f"question {'x' * n}" for n in range(10)]
+    options = {"max_tokens": 30, "temperature": 0.9, "seed": 4, "logprobs": 2}
+    alone = [model.chat(question, **options) for question in questions]
+    before = model.statistics()
+    together = model.chat_batch(questions, **options)
+    assert [(r.text, r.finish_reason, r.logprobs) for r in together] == [
+        (r.text, r.finish_reason, r.logprobs) for r in alone
+    ]
+    after = model.statistics()
+    assert after.steps - before.steps < before.steps / 2
+    assert after.reused_tokens > before.reused_tokens
+    stop = alone[3].text[5:7]
+    expected = [model.chat(question, **options, stop=stop) for question in questions]
+    assert [r.text for r in model.chat_batch(questions, **options, stop=stop)] == [r.text for r in expected]
+    with pytest.raises(ContextLengthError):
+        model.chat_batch(["a", "b" * 600], **options)
+    with pytest.raises(InvalidRequestError, match="empty"):
+        model.chat_batch(["a"], stop=[""])
+
+
+def test_streams_are_answered_side_by_side_and_closing_one_cancels_it(model: bezel.Model) -> None:
+    options = {"temperature": 0.0, "logit_bias": {1: -1e9, 5: -1e9}}
+    expected = model.complete("second", max_tokens=40, **options).text
+    first = model.events(model.request(prompt="first", **options))  # goes on to the end of the context
+    second = model.events(model.request(prompt="second", max_tokens=40, **options))
+    next(first)
+    assert "".join(event.text for event in second if isinstance(event, Delta)) == expected
+    first.close()
+    assert model.complete("second", max_tokens=40, **options).text == expected
+    deadline = time.monotonic() + 60
+    while (model.statistics().running, model.statistics().waiting) != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_second_turn_of_a_chat_goes_on_from_the_first(model: bezel.Model, folder: Path) -> None:
+    messages = [{"role": "user", "content": "a question that is longer than one block of the cache, by some words"}]
+    options = {"temperature": 0.0, "max_tokens": 40}
+    first = model.chat(messages, **options)
+    messages += [{"role": "assistant", "content": first.text}, {"role": "user", "content": "and then?"}]
+    second = model.chat(messages, **options)
+    read = first.usage.prompt_tokens // 32 * 32
+    assert second.usage.cached_tokens >= read >= 64
+    fresh = bezel.load(str(folder)).chat(messages, **options)
+    assert fresh.usage.cached_tokens == 0
+    assert second.text == fresh.text
 
 
 def test_a_bench_times_one_run(folder: Path) -> None:
