@@ -21,6 +21,7 @@ PUBLIC = {
     "bezel.api": ("load", "Model"),
     "bezel.backends.bench": ("Bench",),
     "bezel.backends.interface": ("Result", "Usage", "TokenLogprob", "Delta", "Finish"),
+    "bezel.engine.scheduler": ("Statistics",),
     "bezel.text.calls": ("Call",),
     "bezel.generation.sampling": ("Sampling",),
     "bezel.catalog.advisor": ("advise", "Advice"),

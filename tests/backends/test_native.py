@@ -90,6 +90,8 @@ def test_what_cannot_be_is_refused_with_the_way_out(model: bezel.Model, folder: 
         bezel.load(str(folder), context=513)
     with pytest.raises(InvalidRequestError, match="balanced"):
         bezel.load(str(folder), level="best")
+    with pytest.raises(InvalidRequestError, match="sequences"):
+        bezel.load(str(folder), sequences=0)
     with pytest.raises(UnknownModelError, match="tiny"):
         bezel.load("no such model")
     assert issubclass(InvalidRequestError, BezelError)

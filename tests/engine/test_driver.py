@@ -18,7 +18,7 @@ from bezel.generation.sampling import Sampling
 from bezel.kernels.reference import Reference
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
-from bezel.testing import check_blocks, write_checkpoint
+from bezel.testing import check_blocks, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 
 GREEDY = Sampling(temperature=0.0)
@@ -101,6 +101,7 @@ def test_a_step_that_fails_ends_every_stream_and_the_next_request_is_answered(
     _wait_until_idle(driver)
 
 
+@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 def test_a_stream_that_nobody_reads_does_not_keep_the_interpreter(tmp_path: Path) -> None:
     script = (
         "import sys, bezel\n"

@@ -67,6 +67,8 @@ class NativeBackend:
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
+        if sequences < 1:
+            raise InvalidRequestError(f"sequences is {sequences}; at least one request must be answered at once")
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:

@@ -21,8 +21,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of now (running, waiting) and since the start. `tokens` were computed, in `steps` that had work;
-    `reused_tokens` were not, as their keys and values were in the cache."""
+    """Counts of now (running, waiting) and since the start.
+
+    `tokens` were computed, in `steps` that had work; `reused_tokens` were not, as their keys and values were in the
+    cache. A preempted request counts once for each time that it was computed.
+    """
 
     running: int
     waiting: int
