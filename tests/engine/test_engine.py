@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bezel.engine.blocks import pool
@@ -81,7 +81,7 @@ def _run(engine: Engine) -> dict[int, list[Step]]:
     return found
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate])
 @given(st.randoms(use_true_random=False), st.booleans(), st.integers(1, 9))
 def test_any_schedule_gives_the_tokens_of_the_loop(
     model: TextModel, rng: random.Random, tight: bool, sequences: int

@@ -126,6 +126,8 @@ class Blocks:
 
         Full layers get room for all of `tokens` at once. None, with nothing held, where there is too little.
         """
+        if sequence in self._held:
+            raise ValueError(f"sequence {sequence} has begun already; free it first")
         path = self._match(tokens)
         held = _Held({}, {}, path)
         for window, group in self.groups.items():
