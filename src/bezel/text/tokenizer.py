@@ -7,12 +7,13 @@ way to a control id; `encode_scaffold` finds the control pieces itself and encod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.text.merging import ScoredMerges, ScoreEncoder
 from bezel.text.vocabulary import Kind, Vocabulary, vocabulary_from_folder, vocabulary_from_gguf
 
 
@@ -124,12 +125,20 @@ class Tokenizer:
             raise InvalidRequestError(
                 f"the text has half a surrogate pair at character {error.start}; send valid Unicode"
             ) from error
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
-        return ids
+        return self._encoder(text)
 
 
-def _encoder(vocabulary: Vocabulary) -> Any:
-    """The `tokenizers` object over everything but the control pieces."""
+def _encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+    """Ids of text over everything but the control pieces."""
+    if not isinstance(vocabulary.merges, ScoredMerges):
+        return _library_encoder(vocabulary)
+    bytes_found = (i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.BYTE)
+    byte_ids = sorted(bytes_found, key=vocabulary.pieces.__getitem__)
+    return ScoreEncoder(vocabulary.merges, vocabulary.whole, byte_ids).encode
+
+
+def _library_encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+    """The `tokenizers` library's, for merges that a file lists."""
     from tokenizers import AddedToken, models, normalizers
     from tokenizers import Tokenizer as Encoder
 
@@ -150,4 +159,4 @@ def _encoder(vocabulary: Vocabulary) -> Any:
         raise ModelFileError(
             f"{vocabulary.source}: an added piece is missing from the vocabulary; fetch the file again"
         )
-    return encoder
+    return lambda text: encoder.encode(text, add_special_tokens=False).ids

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import enum
 import json
+import math
+import operator
 import re
 import struct
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bezel.errors import ModelFileError, UnsupportedModelError
+from bezel.text.merging import NEVER, ScoredMerges
 
 _FILE_LIMIT = 256 << 20
 _PIECES_LIMIT = 1 << 21
 _PIECE_LENGTH_LIMIT = 256
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 # Pieces that vocabularies list beside the control pieces although they are text: white space and HTML tags.
 _TEXT = re.compile(
     r"[\s▁]+|</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup|code|a|p|ul|ol|li)>"
@@ -46,10 +50,10 @@ class Vocabulary:
     end_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        bytes_found = {p for p, kind in zip(self.pieces, self.kinds, strict=True) if kind is Kind.BYTE}
-        if len(bytes_found) != 256:
+        bytes_found = sum(kind is Kind.BYTE for kind in self.kinds)
+        if bytes_found != 256:
             raise UnsupportedModelError(
-                f"{self.source}: {len(bytes_found)} of the 256 byte pieces <0x00> ... <0xFF> are there; only "
+                f"{self.source}: {bytes_found} of the 256 byte pieces <0x00> ... <0xFF> are there; only "
                 "vocabularies with byte fallback, as Gemma's, can be read"
             )
         for name, token_id in [("bos", self.bos_id), ("eos", self.eos_id), *(("end", i) for i in self.end_ids)]:
@@ -116,11 +120,11 @@ def vocabulary_from_gguf(metadata: Mapping[str, Any], source: str) -> Vocabulary
     for field, value in columns.items():
         if len(value) != len(tokens):
             raise fail(field, f"has {len(value)} entries, tokenizer.ggml.tokens has {len(tokens)}")
-    if not all(isinstance(token, str) for token in tokens):
+    if not set(map(type, tokens)) <= {str}:
         raise fail("tokens", "holds something that is not a string")
-    if not all(isinstance(s, float | int) and s == s for s in scores):
+    if not set(map(type, scores)) <= {float, int} or any(map(math.isnan, scores)):
         raise fail("scores", "holds something that is not a number")
-    if not all(_is_integer(t) and _NORMAL <= t <= _BYTE_TYPE for t in types):
+    if not set(map(type, types)) <= {int} or not set(types) <= set(range(_NORMAL, _BYTE_TYPE + 1)):
         raise fail("token_type", "holds something that is not a token type (1 to 6)")
     ids = {name: metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "eot")}
     ends = () if ids["eot"] is None else (ids["eot"],)
@@ -136,28 +140,29 @@ def _from_scores(
     eos_id: Any,
     end_ids: tuple[Any, ...],
 ) -> Vocabulary:
-    """Merges are all pairs that make a piece, best score of the result first; equal ones in Transformers' order."""
-    _check_pieces(source, pieces)
-    kinds = tuple(_kind(piece, t in (_NORMAL, _BYTE_TYPE)) for piece, t in zip(pieces, types, strict=True))
-    rank = {p: -s for p, s, kind in zip(pieces, scores, kinds, strict=True) if kind is Kind.TEXT}
+    """Merges are all pairs that make a piece, best score of the result first."""
+    ids = _numbered(source, pieces)
+    kinds = [Kind.TEXT] * len(pieces)
+    for token_id in (i for i, t in enumerate(types) if t not in (_NORMAL, _BYTE_TYPE)):
+        kinds[token_id] = _kind(pieces[token_id], False)
+    for byte in _BYTES:
+        if byte in ids:
+            kinds[ids[byte]] = Kind.BYTE
+    costs = array("d", map(operator.neg, scores))
     whole = []
-    for piece, t in zip(pieces, types, strict=True):
-        if t == _USER_DEFINED and piece in rank:
-            if _TEXT.fullmatch(piece) and not piece.startswith("<"):
-                rank[piece] = float("-inf")
-            if piece.strip("▁"):
-                whole.append(piece)
-    frozen = {p for p in whole if p.startswith("<")}
-    merges = [
-        (cost, -cut, cut - len(piece), piece)
-        for piece, cost in rank.items()
-        if piece not in frozen
-        for cut in range(1, len(piece))
-        if piece[:cut] in rank and piece[cut:] in rank
-    ]
-    merges.sort(key=lambda merge: merge[:3])
-    pairs = [(piece[:-cut], piece[-cut:]) for _, cut, _, piece in merges]
-    return Vocabulary(source, tuple(pieces), kinds, pairs, tuple(whole), bos_id, eos_id, end_ids)
+    for token_id in (i for i, t in enumerate(types) if t == _USER_DEFINED and kinds[i] is Kind.TEXT):
+        piece = pieces[token_id]
+        if piece.startswith("<"):
+            costs[token_id] = NEVER
+        elif _TEXT.fullmatch(piece):
+            costs[token_id] = -NEVER
+        if piece.strip("▁"):
+            whole.append(piece)
+    ids.pop("", None)
+    for token_id in (i for i, kind in enumerate(kinds) if kind is not Kind.TEXT):
+        ids.pop(pieces[token_id], None)
+    merges = ScoredMerges(ids, costs)
+    return Vocabulary(source, tuple(pieces), tuple(kinds), merges, tuple(whole), bos_id, eos_id, end_ids)
 
 
 def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) -> Vocabulary:
@@ -189,7 +194,7 @@ def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) 
     pieces = [""] * (max(ids.values(), default=-1) + 1)
     for piece, token_id in ids.items():
         pieces[token_id] = piece
-    _check_pieces(str(path), pieces)
+    _numbered(str(path), pieces)
     listed = {entry["content"] for entry in added} | {model.get("unk_token")}
     kinds = tuple(_kind(piece, piece not in listed) for piece in pieces)
     merges = []
@@ -264,21 +269,22 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _kind(piece: str, ordinary: bool) -> Kind:
-    if _BYTE.fullmatch(piece):
+    if piece in _BYTES:
         return Kind.BYTE
     return Kind.TEXT if ordinary or _TEXT.fullmatch(piece) else Kind.CONTROL
 
 
-def _check_pieces(source: str, pieces: Sequence[str]) -> None:
+def _numbered(source: str, pieces: Sequence[str]) -> dict[str, int]:
+    """Piece to id. ModelFileError for too many or too long pieces and for one that stands twice ("" may)."""
     if len(pieces) > _PIECES_LIMIT:
         raise ModelFileError(f"{source}: {len(pieces)} tokens, at most {_PIECES_LIMIT} can be read")
-    if any(len(piece) > _PIECE_LENGTH_LIMIT for piece in pieces):
+    if max(map(len, pieces), default=0) > _PIECE_LENGTH_LIMIT:
         raise ModelFileError(f"{source}: a token is longer than {_PIECE_LENGTH_LIMIT} characters; fetch the file again")
-    seen: set[str] = set()
-    for piece in pieces:
-        if piece and piece in seen:
-            raise ModelFileError(f"{source}: token {piece[:80]!r} stands twice; fetch the file again")
-        seen.add(piece)
+    ids = dict(zip(pieces, range(len(pieces)), strict=True))
+    if len(ids) + max(0, pieces.count("") - 1) != len(pieces):
+        twice = next(piece for token_id, piece in enumerate(pieces) if piece and ids[piece] != token_id)
+        raise ModelFileError(f"{source}: token {twice[:80]!r} stands twice; fetch the file again")
+    return ids
 
 
 def _replaces_space(normalizer: Any, pre_tokenizer: Any) -> bool:

@@ -35,27 +35,43 @@ SCALARS = {
 }
 _FORMATS = {format.type_id: format for format in Format}
 _NAME_LIMIT = 64 << 10
+_BLOCK_BYTES = 1 << 18
+_LENGTH = struct.Struct("<Q")
 _DIMENSIONS = 4
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 
 class _Reader:
-    """Sequential reads that know how many bytes are left."""
+    """Sequential reads, a block of the file at a time, that know how many bytes are left."""
 
     def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
-        self.path, self._file, self.left = path, file, size
+        self.path, self._file, self._unread = path, file, size
+        self._block, self._at = b"", 0
+
+    @property
+    def left(self) -> int:
+        return len(self._block) - self._at + self._unread
 
     def fail(self, what: str) -> ModelFileError:
         return ModelFileError(f"{self.path}: {what}; download the file again")
 
     def take(self, size: int, what: str) -> bytes:
+        self._hold(size, what)
+        self._at += size
+        return self._block[self._at - size : self._at]
+
+    def _hold(self, size: int, what: str) -> None:
+        """Make sure that the block holds the next `size` bytes."""
+        held = len(self._block) - self._at
+        if size <= held:
+            return
         if size > self.left:
             raise self.fail(f"{what} needs {size} bytes and {self.left} are left")
-        self.left -= size
-        data = self._file.read(size)
-        if len(data) != size:
+        wanted = min(self._unread, max(size - held, _BLOCK_BYTES))
+        self._block, self._at = self._block[self._at :] + self._file.read(wanted), 0
+        self._unread -= wanted
+        if len(self._block) != held + wanted:
             raise self.fail(f"the file ends inside {what}")
-        return data
 
     def number(self, code: str, what: str) -> int:
         value: int = struct.unpack("<" + code, self.take(struct.calcsize(code), what))[0]
@@ -80,12 +96,33 @@ class _Reader:
             raise self.fail(f"{what} has the unknown type {kind}")
         kind, count = self.number("I", what), self.number("Q", what)
         if kind == STRING:
-            if count > self.left // 8:
-                raise self.fail(f"{what} promises {count} strings in {self.left} bytes")
-            return [self.string(what) for _ in range(count)]
+            return self._strings(count, what)
         if kind in SCALARS:
             return self._scalars(kind, count, what)
         raise self.fail(f"{what} is a list of the type {kind}, which cannot be")
+
+    def _strings(self, count: int, what: str) -> list[str]:
+        """As `string`, `count` times: a vocabulary has hundreds of thousands, so those of a block are cut at once."""
+        if count > self.left // 8:
+            raise self.fail(f"{what} promises {count} strings in {self.left} bytes")
+        found: list[str] = []
+        while len(found) < count:
+            found.append(self.string(what))
+            block, at, end = self._block, self._at, len(self._block)
+            for _ in range(count - len(found)):
+                first = at + 8
+                if first > end:
+                    break
+                (length,) = _LENGTH.unpack_from(block, at)
+                if first + length > end:
+                    break
+                try:
+                    found.append(block[first : first + length].decode())
+                except UnicodeDecodeError:
+                    raise self.fail(f"{what} is not UTF-8") from None
+                at = first + length
+            self._at = at
+        return found
 
     def _scalars(self, kind: int, count: int, what: str) -> list[Any]:
         dtype = np.dtype(SCALARS[kind])
