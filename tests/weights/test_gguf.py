@@ -38,7 +38,7 @@ def test_metadata_and_rows_come_back_as_written(tmp_path: Path, format: Format) 
     file = GGUFFile.open(write(tmp_path / "m.gguf", format=format))
     assert file.metadata["gemma3.block_count"] == 3
     assert file.metadata["tokenizer.ggml.tokens"] == ["<bos>", "é", "日本"]
-    assert file.metadata["tokenizer.ggml.scores"] == [0.0, -1.5, 2.0]
+    assert list(file.metadata["tokenizer.ggml.scores"]) == [0.0, -1.5, 2.0]
     assert file.metadata["flags"] == [True, False] and file.metadata["add"] is True
     assert file.metadata["d"] == 0.1
     info = file.tensors["blk.0.attn_q.weight"]

@@ -25,7 +25,7 @@ class Tokenizer:
         self._encoder = _encoder(vocabulary)
         self.bos_id = vocabulary.bos_id
         self.eos_id = vocabulary.eos_id
-        self.control_ids = frozenset(i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.CONTROL)
+        self.control_ids = frozenset(vocabulary.ids_of(Kind.CONTROL))
         self._control = {vocabulary.pieces[i]: i for i in self.control_ids if vocabulary.pieces[i]}
         self.end_of_turn_id = self._control.get("<end_of_turn>")
         ends = {*vocabulary.end_ids, self.eos_id, self.end_of_turn_id} - {None}
@@ -132,8 +132,7 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
     """Ids of text over everything but the control pieces."""
     if not isinstance(vocabulary.merges, ScoredMerges):
         return _library_encoder(vocabulary)
-    bytes_found = (i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.BYTE)
-    byte_ids = sorted(bytes_found, key=vocabulary.pieces.__getitem__)
+    byte_ids = sorted(vocabulary.ids_of(Kind.BYTE), key=vocabulary.pieces.__getitem__)
     return ScoreEncoder(vocabulary.merges, vocabulary.whole, byte_ids).encode
 
 

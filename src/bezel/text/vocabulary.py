@@ -50,7 +50,7 @@ class Vocabulary:
     end_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        bytes_found = sum(kind is Kind.BYTE for kind in self.kinds)
+        bytes_found = self.kinds.count(Kind.BYTE)
         if bytes_found != 256:
             raise UnsupportedModelError(
                 f"{self.source}: {bytes_found} of the 256 byte pieces <0x00> ... <0xFF> are there; only "
@@ -62,6 +62,10 @@ class Vocabulary:
                     f"{self.source}: {name} token id is {token_id!r}, the vocabulary has {len(self.pieces)} pieces; "
                     "fetch the file again"
                 )
+
+    def ids_of(self, kind: Kind) -> list[int]:
+        """Every id of one kind, ascending."""
+        return [token_id for token_id, found in enumerate(self.kinds) if found is kind]
 
     def within(self, rows: int) -> Vocabulary:
         """Without the control pieces behind the last of an embedding's `rows` rows.
@@ -142,25 +146,27 @@ def _from_scores(
 ) -> Vocabulary:
     """Merges are all pairs that make a piece, best score of the result first."""
     ids = _numbered(source, pieces)
-    kinds = [Kind.TEXT] * len(pieces)
-    for token_id in (i for i, t in enumerate(types) if t not in (_NORMAL, _BYTE_TYPE)):
-        kinds[token_id] = _kind(pieces[token_id], False)
-    for byte in _BYTES:
-        if byte in ids:
-            kinds[ids[byte]] = Kind.BYTE
     costs = array("d", map(operator.neg, scores))
-    whole = []
-    for token_id in (i for i, t in enumerate(types) if t == _USER_DEFINED and kinds[i] is Kind.TEXT):
+    kinds, whole = [Kind.TEXT] * len(pieces), []
+    for token_id, t in enumerate(types):
+        if t == _NORMAL:
+            continue
         piece = pieces[token_id]
+        kind = kinds[token_id] = _kind(piece, t == _BYTE_TYPE)
+        if t != _USER_DEFINED or kind is not Kind.TEXT:
+            continue
         if piece.startswith("<"):
             costs[token_id] = NEVER
         elif _TEXT.fullmatch(piece):
             costs[token_id] = -NEVER
         if piece.strip("▁"):
             whole.append(piece)
-    ids.pop("", None)
-    for token_id in (i for i, kind in enumerate(kinds) if kind is not Kind.TEXT):
+    for piece in _BYTES & ids.keys():
+        kinds[ids[piece]] = Kind.BYTE
+    text = Kind.TEXT
+    for token_id in [i for i, kind in enumerate(kinds) if kind is not text]:
         ids.pop(pieces[token_id], None)
+    ids.pop("", None)
     merges = ScoredMerges(ids, costs)
     return Vocabulary(source, tuple(pieces), tuple(kinds), merges, tuple(whole), bos_id, eos_id, end_ids)
 

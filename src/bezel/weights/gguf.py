@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.kernels.interface import Format
@@ -20,19 +20,7 @@ from bezel.weights.source import Opener, OpenFiles, TensorInfo, open_local
 
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
-SCALARS = {
-    0: "<u1",
-    1: "<i1",
-    2: "<u2",
-    3: "<i2",
-    4: "<u4",
-    5: "<i4",
-    6: "<f4",
-    7: "?",
-    10: "<u8",
-    11: "<i8",
-    12: "<f8",
-}
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _FORMATS = {format.type_id: format for format in Format}
 _NAME_LIMIT = 64 << 10
 _BLOCK_BYTES = 1 << 18
@@ -87,7 +75,7 @@ class _Reader:
             raise self.fail(f"{what} is not UTF-8") from None
 
     def value(self, kind: int, what: str) -> Any:
-        """A metadata value: a number, a flag, a string, or a list of one of them."""
+        """A metadata value: a number, a flag, a string, a list of strings or flags, or an array of numbers."""
         if kind == STRING:
             return self.string(what)
         if kind in SCALARS:
@@ -124,12 +112,16 @@ class _Reader:
             self._at = at
         return found
 
-    def _scalars(self, kind: int, count: int, what: str) -> list[Any]:
-        dtype = np.dtype(SCALARS[kind])
-        raw = self.take(count * dtype.itemsize, what)
-        if dtype == np.bool_ and raw.strip(b"\0\1"):
-            raise self.fail(f"{what} is neither true nor false")
-        values: list[Any] = np.frombuffer(raw, dtype).tolist()
+    def _scalars(self, kind: int, count: int, what: str) -> Sequence[Any]:
+        code = SCALARS[kind]
+        raw = self.take(count * struct.calcsize(code), what)
+        if code == "?":
+            if raw.strip(b"\0\1"):
+                raise self.fail(f"{what} is neither true nor false")
+            return [flag == 1 for flag in raw]
+        values = array(code, raw)
+        if sys.byteorder == "big":
+            values.byteswap()
         return values
 
 

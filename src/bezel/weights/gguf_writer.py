@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -50,7 +51,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Typed:
-    """A metadata value, or a list of them, with its type said: numbers and lists need one."""
+    """A metadata value, or a list or array of them, with its type said: numbers and lists need one."""
 
     kind: Kind
     value: Any
@@ -153,7 +154,7 @@ def _add_value(out: bytearray, value: Typed | str | bool) -> None:
         value = Typed(Kind.BOOL, value)
     elif not isinstance(value, Typed):
         raise TypeError(f"{value!r} needs a type")
-    if not isinstance(value.value, list):
+    if not isinstance(value.value, list | array):
         out += struct.pack("<I", value.kind)
         _add_items(out, value.kind, [value.value])
     else:
@@ -161,7 +162,7 @@ def _add_value(out: bytearray, value: Typed | str | bool) -> None:
         _add_items(out, value.kind, value.value)
 
 
-def _add_items(out: bytearray, kind: Kind, items: list[Any]) -> None:
+def _add_items(out: bytearray, kind: Kind, items: Sequence[Any]) -> None:
     if kind is Kind.STRING:
         for item in items:
             if not isinstance(item, str):
@@ -169,14 +170,9 @@ def _add_items(out: bytearray, kind: Kind, items: list[Any]) -> None:
             _add_string(out, item)
     else:
         # struct, unlike a NumPy cast, refuses what does not fit.
-        code = np.dtype(SCALARS[kind]).char
         if kind is Kind.BOOL and not all(isinstance(item, bool) for item in items):
             raise TypeError("a flag is True or False")
-        out += struct.pack(f"<{len(items)}{_STRUCT_CODES.get(code, code)}", *items)
-
-
-# NumPy's "l" is eight bytes where struct's is four.
-_STRUCT_CODES = {"l": "q", "L": "Q"}
+        out += struct.pack(f"<{len(items)}{SCALARS[kind]}", *items)
 
 
 @contextlib.contextmanager
