@@ -139,6 +139,8 @@ class CheckpointWeights:
         packed = self.kernels.allocate(target, rows, columns)
         row = 0
         for info in infos:
+            self._checkpoint.source.expect(info.name)
+        for info in infos:
             step = max(1, _CHUNK_BYTES // (columns * 4))
             for first in range(0, info.shape[0], step):
                 raw = self._checkpoint.source.read_rows(info.name, first, min(step, info.shape[0] - first))

@@ -60,6 +60,9 @@ class TensorSource(Protocol):
     def read_rows(self, name: str, first: int, count: int) -> U8:
         """Rows first ... first + count - 1 of a tensor flattened to rows: uint8 [count, row bytes]."""
 
+    def expect(self, name: str) -> None:
+        """Say that a whole tensor is about to be read, so that the system may fetch it meanwhile."""
+
     def close(self) -> None: ...
 
 
@@ -80,16 +83,26 @@ class OpenFiles:
         size = info.readable().row_bytes(info.columns)
         if first < 0 or count < 0 or (first + count) * size > info.nbytes:
             raise IndexError(f"rows {first} to {first + count - 1} lie outside tensor {name}")
-        if info.path not in self._files:
-            self._files[info.path] = os.open(info.path, os.O_RDONLY)
+        file = self._file(info.path)
         raw = np.empty((count, size), np.uint8)
         view, done = raw.reshape(-1).data, 0
         while done < len(view):
-            got = os.preadv(self._files[info.path], [view[done:]], info.offset + first * size + done)
+            got = os.preadv(file, [view[done:]], info.offset + first * size + done)
             if not got:
                 raise ModelFileError(f"{info.path}: ends inside tensor {name}; download the file again")
             done += got
         return raw
+
+    def expect(self, name: str) -> None:
+        """See `TensorSource.expect`."""
+        info = self._tensors[name]
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file(info.path), info.offset, info.nbytes, os.POSIX_FADV_WILLNEED)
+
+    def _file(self, path: Path) -> int:
+        if path not in self._files:
+            self._files[path] = os.open(path, os.O_RDONLY)
+        return self._files[path]
 
     def close(self) -> None:
         while self._files:
