@@ -69,10 +69,18 @@ class Tokenizer:
 
     def split_control(self, text: str) -> list[tuple[str, bool]]:
         """`text` cut into (part, is it a control piece); the longest piece wins, empty parts are left out."""
-        if not self._control:
-            return [(text, False)] if text else []
-        parts = self._control_pattern.split(text)
-        return [(part, bool(place % 2)) for place, part in enumerate(parts) if part]
+        parts: list[tuple[str, bool]] = []
+        begin = at = 0
+        while self._control and (edge := self._control_edge.search(text, at)):
+            at = edge.start()
+            spelled = (text[at : at + length] for length in self._control_lengths)
+            piece = next((part for part in spelled if part in self._control), None)
+            if piece is None:
+                at += 1
+                continue
+            parts += [(text[begin:at], False), (piece, True)]
+            begin = at = at + len(piece)
+        return [(part, control) for part, control in (*parts, (text[begin:], False)) if part]
 
     def encode_segments(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
         """Ids of (part, is it a control piece) segments. Neighbouring ordinary parts are encoded as one text.
@@ -112,9 +120,13 @@ class Tokenizer:
         return piece.replace("▁", " ").encode()
 
     @cached_property
-    def _control_pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self._control, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+    def _control_edge(self) -> re.Pattern[str]:
+        return re.compile("[" + re.escape("".join(sorted({piece[0] for piece in self._control}))) + "]")
+
+    @cached_property
+    def _control_lengths(self) -> list[int]:
+        """Longest first. Six thousand alternatives in one pattern would be tried at every "<"."""
+        return sorted({len(piece) for piece in self._control}, reverse=True)
 
     def _encode(self, text: str) -> list[int]:
         if not text:
