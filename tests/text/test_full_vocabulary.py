@@ -215,8 +215,7 @@ def test_text_comes_back(tokenizers: Mapping[str, Tokenizer], pieces: Pieces, ki
 
 
 def test_all_three_files_give_the_same_ids(tokenizers: Mapping[str, Tokenizer], pieces: Pieces) -> None:
-    rng = random.Random(1)
-    text = TEXT + "".join(rng.choice(pieces.spellings[300:]) for _ in range(3000)).replace("▁", " ")
+    text = TEXT + "".join(random.Random(1).choices(pieces.spellings[300:], k=3000)).replace("▁", " ")
     expected = tokenizers["json"].encode(text)
     assert tokenizers["model"].encode(text) == tokenizers["gguf"].encode(text) == expected
     assert len(expected) < len(text) / 2

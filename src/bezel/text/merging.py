@@ -8,11 +8,16 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from heapq import heapify, heappop, heappush
 from typing import overload
 
 NEVER = float("inf")
+_SHORT = 32
+"""Characters of a text that is merged whole, and of a word whose ids are remembered."""
+_WORDS = re.compile("▁*[^▁]+|▁+")
+_NO_TEXT = "\ud800"  # half a surrogate pair, which no UTF-8 holds
+_WORD_AND_MORE = re.compile("[^▁\ud800]▁")
 Candidate = tuple[float, int, int, int, int]
 
 
@@ -91,6 +96,7 @@ class ScoreEncoder:
 
     def __init__(self, merges: ScoredMerges, whole: Sequence[str], byte_ids: Sequence[int]) -> None:
         self._merges, self._byte_ids = merges, byte_ids
+        self._remembered = lru_cache(1 << 15)(self._merged)
         longest_first = sorted(whole, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if whole else None
 
@@ -101,10 +107,22 @@ class ScoreEncoder:
             if place % 2:
                 ids.append(self._merges.ids[part])
                 continue
-            for piece in self._merges.merge(part.replace(" ", "▁")):
-                token_id = self._merges.ids.get(piece)
-                if token_id is None:
-                    ids += [self._byte_ids[byte] for byte in piece.encode()]
-                else:
-                    ids.append(token_id)
+            spelled = part.replace(" ", "▁")
+            for word in _WORDS.findall(spelled) if len(spelled) > _SHORT and self._words_stand_alone else [spelled]:
+                ids += self._merged(word) if len(word) > _SHORT else self._remembered(word)
         return ids
+
+    def _merged(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in self._merges.merge(text):
+            token_id = self._merges.ids.get(piece)
+            if token_id is None:
+                ids += [self._byte_ids[byte] for byte in piece.encode()]
+            else:
+                ids.append(token_id)
+        return ids
+
+    @cached_property
+    def _words_stand_alone(self) -> bool:
+        """No piece goes on behind the end of a word, so that words may be merged one by one."""
+        return _WORD_AND_MORE.search(_NO_TEXT.join(self._merges.ids)) is None
