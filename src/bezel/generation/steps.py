@@ -1,15 +1,21 @@
-"""Forward passes of one cache, in which steps of one token a sequence are recorded once and then replayed natively."""
+"""Forward passes of one cache, in which small batches are recorded once for each shape and then replayed natively."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bezel.kernels.interface import F32, I32
-from bezel.kernels.library import Native
+from bezel.kernels.interface import F32
+from bezel.kernels.library import Native, Rows, check_blocks
 from bezel.kernels.tape import Tape
 from bezel.models.interface import Batch, CacheView, TextModel
+
+MOST_ROWS = 16
+"""Rows of the largest batch that is recorded; larger ones are prefill, whose kernels dwarf the calls of them."""
+MOST_TAPES = 12
+"""Tapes that are kept, each with its buffers; the one that was not used for longest goes first."""
 
 
 @dataclass(frozen=True)
@@ -18,42 +24,78 @@ class _Recorded:
 
     tape: Tape
     batch: Batch
-    inputs: list[tuple[I32, I32]]
+    places: Sequence[Rows]
     logits: F32
-    keys: F32
 
 
 class Steps:
-    """Runs a model over one cache. A replay gives the same bits as the forward pass that was recorded."""
+    """Runs a model over one cache. A replay gives the same bits as the forward pass that was recorded.
+
+    Kernels see rows, each with its position and its block table, and no borders between segments. So one tape serves
+    every batch of as many rows and as many rows of logits, however the rows are shared among sequences.
+    """
 
     def __init__(self, model: TextModel) -> None:
         self._model = model
-        self._recorded: dict[int, _Recorded] = {}
+        self._keys: F32 | None = None
+        self._recorded: dict[tuple[int, int], _Recorded] = {}
+        spec = model.cache_spec
+        owners = {
+            layer.window: index for index, layer in reversed([*enumerate(spec.layers)]) if layer.shared_with is None
+        }
+        self._owners = [(window, owners[window]) for window in spec.windows]
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
-        """As `TextModel.forward`. Every view must be of the same cache."""
-        ops, count = self._model.ops, len(batch.ids)
-        if not isinstance(ops, Native) or len(batch.segments) != count or len(batch.logit_rows) != count:
+        """As `TextModel.forward`, over views of one cache.
+
+        ValueError for a view of another cache, and for ids, positions, rows or blocks that cannot be.
+        """
+        ops, shape = self._model.ops, (len(batch.ids), len(batch.logit_rows))
+        if not isinstance(ops, Native) or shape[0] > MOST_ROWS:
             return self._model.forward(batch, cache)
-        places = [ops.rows_of(tables, batch.segments) for tables in cache.tables]
-        inputs = [(rows.addresses, rows.positions) for rows in places]
         keys = cache.layer(0).keys
-        recorded = self._recorded.get(count)
+        if self._keys is None:
+            self._keys = keys
+        if keys is not self._keys:
+            raise ValueError("the steps were recorded over another cache; make new Steps for each")
+        recorded = self._recorded.get(shape)
         if recorded is None:
-            with ops.record() as tape:
-                logits = self._model.forward(batch, cache)
-            self._recorded[count] = _Recorded(tape, batch, inputs, logits, keys)
-            return logits.copy()
+            recorded = self._record(ops, batch, cache)
+        else:
+            self._check(batch, cache)
+            self._fill(recorded, ops, batch, cache)
+            recorded.tape.replay()
+        self._recorded.pop(shape, None)
+        self._recorded[shape] = recorded
+        if len(self._recorded) > MOST_TAPES:
+            del self._recorded[next(iter(self._recorded))]
+        return recorded.logits.copy()
+
+    def _record(self, ops: Native, batch: Batch, cache: CacheView) -> _Recorded:
+        # The tape reads these arrays for as long as it lives, so they are its own and not the caller's.
+        own = Batch(batch.ids.copy(), batch.positions.copy(), tuple([*batch.segments]), batch.logit_rows.copy())
+        places = [ops.rows_of(cache.layer(owner).tables, own.segments) for _, owner in self._owners]
+        with ops.record() as tape:
+            logits = self._model.forward(own, cache)
+        return _Recorded(tape, own, places, logits)
+
+    def _check(self, batch: Batch, cache: CacheView) -> None:
         if int(batch.ids.min()) < 0 or int(batch.ids.max()) >= self._model.vocabulary:
             raise ValueError(f"an id lies outside the vocabulary of {self._model.vocabulary}")
-        if int(batch.positions.max()) >= self._model.context:
+        if int(batch.positions.min()) < 0 or int(batch.positions.max()) >= self._model.context:
             raise ValueError(f"a position lies outside the context of {self._model.context}")
-        if keys is not recorded.keys:
-            raise ValueError("the step was recorded over another cache; make new Steps for each")
+        if len(batch.logit_rows) and not 0 <= int(batch.logit_rows.min()) <= int(batch.logit_rows.max()) < len(
+            batch.ids
+        ):
+            raise ValueError(f"a row of logits lies outside the {len(batch.ids)} rows of the batch")
+        for window, owner in self._owners:
+            check_blocks(cache.layer(owner), batch.segments, window)
+
+    def _fill(self, recorded: _Recorded, ops: Native, batch: Batch, cache: CacheView) -> None:
         np.copyto(recorded.batch.ids, batch.ids)
         np.copyto(recorded.batch.positions, batch.positions)
-        for (addresses, positions), (new_addresses, new_positions) in zip(recorded.inputs, inputs, strict=True):
-            np.copyto(addresses, new_addresses)
-            np.copyto(positions, new_positions)
-        recorded.tape.replay()
-        return recorded.logits.copy()
+        np.copyto(recorded.batch.logit_rows, batch.logit_rows)
+        for places, (_, owner) in zip(recorded.places, self._owners, strict=True):
+            rows = ops.rows_of(cache.layer(owner).tables, batch.segments)
+            np.copyto(places.addresses, rows.addresses)
+            np.copyto(places.positions, rows.positions)

@@ -304,14 +304,7 @@ class Native:
         (k_address, stride), (v_address, v_stride) = _strided(k), _strided(v)
         if k.shape != v.shape or k.shape[1:] != (kv_heads, head_dim) or stride != v_stride:
             raise ValueError(f"keys {k.shape} and values {v.shape} do not go into a cache of {kv.keys.shape}")
-        for segment, table in zip(segments, kv.tables, strict=True):
-            _check_blocks(
-                table,
-                segment.start // block_size,
-                -(-(segment.start + segment.length) // block_size),
-                segment,
-                len(kv.keys),
-            )
+        check_blocks(kv, segments, 1)
         rows = self.rows_of(kv.tables, segments)
         self._call(
             "write_cache",
@@ -331,13 +324,10 @@ class Native:
         self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
     ) -> F32:
         tokens, heads, head_dim = q.shape
-        blocks, block_size, kv_heads, kv_dim = kv.keys.shape
+        _, block_size, kv_heads, kv_dim = kv.keys.shape
         if kv_dim != head_dim or heads % kv_heads or block_size > _MOST_SLOTS:
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
-        for segment, table in zip(segments, kv.tables, strict=True):
-            first = max(0, segment.start - window + 1) if window else 0
-            end = -(-(segment.start + segment.length) // block_size)
-            _check_blocks(table, first // block_size, end, segment, blocks)
+        check_blocks(kv, segments, window)
         rows = self.rows_of(kv.tables, segments)
         out = self._empty(tokens, heads * head_dim)
         self._call(
@@ -373,10 +363,14 @@ class Native:
         self._call("read", _address(buffer, np.float64), buffer.nbytes)
 
 
-def _check_blocks(table: I32, first: int, end: int, segment: Segment, blocks: int) -> None:
-    used = table[first:end]
-    if len(table) < end or int(used.min()) < 0 or int(used.max()) >= blocks:
-        raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
+def check_blocks(kv: KVView, segments: Sequence[Segment], window: int | None) -> None:
+    """ValueError unless the tables lead to blocks for all that the segments' rows see through `window`."""
+    for segment, table in zip(segments, kv.tables, strict=True):
+        first = max(0, segment.start - window + 1) if window else 0
+        end = -(-(segment.start + segment.length) // kv.block_size)
+        used = table[first // kv.block_size : end]
+        if len(table) < end or int(used.min()) < 0 or int(used.max()) >= len(kv.keys):
+            raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
 
 
 def _weight(weight: F32 | None, n: int) -> int:
