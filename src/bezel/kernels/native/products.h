@@ -33,10 +33,11 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
     }
 }
 
-INLINE void sixteen_rows(const Product *p, long block, long token, const int tile, const int format) {
+INLINE void sixteen_rows(const Product *p, long block, const int tile, const int format) {
     long rows = p->matrix->rows, groups = p->matrix->columns / GROUP, size = group_bytes(format);
     const uint8_t *group = p->matrix->data + block * groups * size;
-    v16f sums[2];
+    v16f sums[WIDE - 1];
+#pragma GCC unroll 8
     for (int t = 0; t < tile; t++) sums[t] = all16(0);
     for (long g = 0; g < groups; g++, group += size) {
         v16f scale = half16((const uint16_t *)group);
@@ -49,8 +50,9 @@ INLINE void sixteen_rows(const Product *p, long block, long token, const int til
                 w[j] = both & 0x0f0f0f0fu;
                 w[j + 4] = both >> 4 & 0x0f0f0f0fu;
             }
+#pragma GCC unroll 8
         for (int t = 0; t < tile; t++) {
-            long at = (token + t) * groups + g;
+            long at = t * groups + g;
             int32_t x[8];
             memcpy(x, p->codes + at * GROUP, 32);
             v16i dot = (v16i){0} + p->offsets[at];
@@ -59,22 +61,25 @@ INLINE void sixteen_rows(const Product *p, long block, long token, const int til
         }
     }
     long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
-    for (int t = 0; t < tile; t++) memcpy(p->out + (token + t) * rows + block * LANES, &sums[t], 4 * count);
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) memcpy(p->out + t * rows + block * LANES, &sums[t], 4 * count);
+}
+
+/* All tokens, fewer than WIDE, share each group of weights that is unpacked. */
+INLINE void grouped_of(const Product *p, long first, long last, const int format) {
+    for (long block = first; block < last; block++) switch (p->tokens) {
+        case 1: sixteen_rows(p, block, 1, format); break;
+        case 2: sixteen_rows(p, block, 2, format); break;
+        case 3: sixteen_rows(p, block, 3, format); break;
+        case 4: sixteen_rows(p, block, 4, format); break;
+        default: sixteen_rows(p, block, 5, format);
+        }
 }
 
 static void NAME(grouped)(void *arguments, long first, long last) {
     const Product *p = arguments;
-    for (long block = first; block < last; block++)
-        for (long token = 0; token < p->tokens;) {
-            long left = p->tokens - token;
-            if (p->matrix->format == Q8_0) {
-                if (left >= 2) sixteen_rows(p, block, token, 2, Q8_0), token += 2;
-                else sixteen_rows(p, block, token, 1, Q8_0), token++;
-            } else {
-                if (left >= 2) sixteen_rows(p, block, token, 2, Q4_0), token += 2;
-                else sixteen_rows(p, block, token, 1, Q4_0), token++;
-            }
-        }
+    if (p->matrix->format == Q8_0) grouped_of(p, first, last, Q8_0);
+    else grouped_of(p, first, last, Q4_0);
 }
 
 /* Two blocks of 16 rows, unpacked once to bytes and floats, times all tokens, `tile` of them at a time. */
