@@ -57,7 +57,7 @@ class Scripted:
 
 def load(folder: Path, seed: int) -> TextModel:
     checkpoint = open_checkpoint(write_checkpoint(folder / str(seed), seed))
-    kernels = Native(2) if SETS else Reference()
+    kernels = Native(1) if SETS else Reference()
     return build(checkpoint.config, CheckpointWeights(checkpoint, kernels), CONTEXT)
 
 
