@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bezel.generation.cache import Cache
-from bezel.generation.steps import Steps
+from bezel.generation.steps import MOST_TAPES, Steps
 from bezel.kernels.library import Native
 from bezel.models.interface import Batch, TextModel
 from bezel.models.registry import build
@@ -48,6 +49,64 @@ def test_replays_equal_forward_passes_bit_for_bit(model: TextModel) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
         bad = [([model.vocabulary], lengths[s], False) for s in (0, 1)]
         steps.forward(Batch.of(bad), taped.view([(s, lengths[s], 1) for s in (0, 1)]))
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_small_batches_of_any_segments_equal_forward_passes_bit_for_bit(model: TextModel) -> None:
+    rng = np.random.default_rng(2)
+    plain, taped = (Cache(model.cache_spec, 96, sequences=3) for _ in range(2))
+    for cache in (plain, taped):
+        for sequence in range(3):
+            cache.begin(sequence)
+    steps, ends = Steps(model), [0, 0, 0]
+    for _ in range(60):
+        parts, places = [], []
+        for sequence in rng.permutation(3)[: rng.integers(1, 4)].tolist():
+            start = max(0, ends[sequence] - int(rng.integers(0, 4)))  # a rejected draft is written over
+            length = int(rng.integers(1, 7))
+            start = 0 if start + length > 96 else start
+            if start == 0:
+                plain.begin(sequence)
+                taped.begin(sequence)
+            parts.append((rng.integers(0, model.vocabulary, length).tolist(), start, bool(rng.integers(2))))
+            places.append((sequence, start, length))
+            ends[sequence] = start + length
+        batch = Batch.of(parts)
+        expected = model.forward(batch, plain.view(places))
+        np.testing.assert_array_equal(steps.forward(batch, taped.view(places)), expected)
+        assert len(steps._recorded) <= MOST_TAPES
+    assert len(steps._recorded) == MOST_TAPES
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_a_batch_may_be_given_again_after_others(model: TextModel) -> None:
+    cache, steps = Cache(model.cache_spec, 96), Steps(model)
+    cache.begin(0)
+    batch, other = Batch.of([([1, 2, 3], 0, True)]), Batch.of([([7, 8, 9], 3, True)])
+    view = cache.view([(0, 0, 3)])
+    first = steps.forward(batch, view)
+    assert not np.array_equal(steps.forward(other, cache.view([(0, 3, 3)])), first)
+    np.testing.assert_array_equal(steps.forward(batch, view), first)
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_what_a_replay_could_not_do_is_refused(model: TextModel) -> None:
+    cache, steps = Cache(model.cache_spec, 64), Steps(model)
+    cache.begin(0)
+    steps.forward(Batch.of([([1, 2], 0, False)]), cache.view([(0, 0, 2)]))
+    view = cache.view([(0, 2, 2)])
+    good = Batch.of([([1, 2], 2, False)])
+    with pytest.raises(ValueError, match="vocabulary"):
+        steps.forward(Batch.of([([1, -1], 2, False)]), view)
+    with pytest.raises(ValueError, match="context"):
+        steps.forward(Batch.of([([1, 2], model.context - 1, False)]), view)
+    with pytest.raises(ValueError, match="row of logits"):
+        steps.forward(replace(good, logit_rows=np.array([2], np.int32)), view)
+    with pytest.raises(ValueError, match="block table"):
+        steps.forward(Batch.of([([1, 2], 31, False)]), view)
+    cache.view([(0, 50, 2)])  # the sliding layer gives its first block back
+    with pytest.raises(ValueError, match="block table"):
+        steps.forward(good, view)
 
 
 @pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
