@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bezel.backends.bench import Bench, bench
-from bezel.backends.interface import Delta, Event, Request, Result
+from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.engine.scheduler import Statistics
 from bezel.generation import loop
@@ -22,15 +22,17 @@ def load(
     context: int | None = None,
     threads: int | None = None,
     sequences: int = 8,
+    draft: str | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
     `level` is "maximum_efficiency" (4 bit), "balanced" (8 bit), "performance" (BF16) or None for what is stored.
     `context` is in tokens (default: 8,192, or the model's most where that is less). `threads` defaults to one for
     each processor that may be used. `sequences` answers are produced at once at most; memory for their keys and values
-    is taken as it is needed. Raises a `bezel.errors.BezelError` that says what to do next.
+    is taken as it is needed. `draft` names a smaller model with the same vocabulary that drafts tokens for this one,
+    which answers the same in fewer passes. Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    return Model(NativeBackend.load(model, level, context, threads, sequences))
+    return Model(NativeBackend.load(model, level, context, threads, sequences, draft))
 
 
 class Model:
@@ -52,9 +54,13 @@ class Model:
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
+        speculation: SpeculationMode = "auto",
         **sampling: Any,
     ) -> Request:
-        """A request with the checkpoint's recommended sampling where nothing else is said."""
+        """A request with the checkpoint's recommended sampling where nothing else is said.
+
+        `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
+        """
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return Request(
             messages=chat,
@@ -64,6 +70,7 @@ class Model:
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             logprobs=logprobs,
+            speculation=speculation,
         )
 
     def events(self, request: Request) -> Iterator[Event]:

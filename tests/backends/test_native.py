@@ -58,6 +58,27 @@ def test_logprobs_belong_to_the_tokens(model: bezel.Model) -> None:
     assert model.logits(ids).shape == (len(ids), len(model.tokenizer))
 
 
+def test_speculation_changes_counts_alone(folder: Path, model: bezel.Model) -> None:
+    drafted = bezel.load(str(folder), draft=str(folder))
+    options = {"max_tokens": 120, "temperature": 0.0, "logprobs": 2}
+    plain = model.complete("abc", speculation="off", **options)
+    assert (plain.usage.draft_tokens, plain.usage.acceptance_rate) == (0, 0.0)
+    for one, mode in ((model, "auto"), (model, "lookup"), (drafted, "auto"), (drafted, "draft"), (drafted, "off")):
+        other = one.complete("abc", speculation=mode, **options)
+        assert (other.token_ids, other.logprobs, other.text) == (plain.token_ids, plain.logprobs, plain.text)
+        assert 0 <= other.usage.accepted_tokens <= other.usage.draft_tokens
+    with pytest.raises(InvalidRequestError, match="--draft"):
+        model.complete("abc", speculation="draft")
+    with pytest.raises(InvalidRequestError, match="lookup"):
+        model.complete("abc", speculation="magic")
+
+
+def test_a_draft_of_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
+    larger = write_checkpoint(tmp_path / "larger", vocabulary=400)
+    with pytest.raises(InvalidRequestError, match="vocabulary"):
+        bezel.load(str(folder), draft=str(larger))
+
+
 def test_stop_strings_and_stop_ids_end_an_answer(model: bezel.Model) -> None:
     whole = model.complete("abc", max_tokens=30, temperature=0.0).text
     stop = whole[4:6]

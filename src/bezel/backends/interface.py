@@ -10,6 +10,8 @@ from bezel.engine.request import FinishReason
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call
 
+SpeculationMode = Literal["auto", "off", "lookup", "draft"]
+
 
 @dataclass(frozen=True)
 class TokenLogprob:
@@ -23,7 +25,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Request:
-    """A chat (`messages`) or a completion (`prompt`); exactly one of the two is given."""
+    """A chat (`messages`) or a completion (`prompt`); exactly one of the two is given.
+
+    `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
+    """
 
     messages: Sequence[Mapping[str, Any]] | None = None
     prompt: str | Sequence[int] | None = None
@@ -32,6 +37,7 @@ class Request:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    speculation: SpeculationMode = "auto"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Usage:
     """Token counts and times in seconds of one request, from when its turn came.
 
     `cached_tokens` of the prompt were not read again: their keys and values were left by an earlier request.
+    `accepted_tokens` of the drafted ones came to be answer.
     """
 
     prompt_tokens: int
@@ -46,6 +53,13 @@ class Usage:
     prefill_seconds: float
     decode_seconds: float
     cached_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the drafted tokens that were accepted; 0 where nothing was drafted."""
+        return self.accepted_tokens / self.draft_tokens if self.draft_tokens else 0.0
 
     @property
     def prefill_tokens_per_second(self) -> float:

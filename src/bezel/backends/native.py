@@ -19,6 +19,7 @@ from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
+from bezel.generation.speculative import Speculation
 from bezel.kernels.library import Native
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
@@ -44,10 +45,11 @@ class NativeBackend:
         sampling: Sampling = GEMMA_SAMPLING,
         kernels: Native | None = None,
         sequences: int = 8,
+        draft: TextModel | None = None,
     ) -> None:
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
-        self._kernels = kernels
+        self._kernels, self._draft = kernels, draft
         self._sequences = sequences
         self._starting = threading.Lock()
 
@@ -59,12 +61,16 @@ class NativeBackend:
         context: int | None = None,
         threads: int | None = None,
         sequences: int = 8,
+        draft: str | None = None,
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
-        None holds 8,192 tokens or the model's most. Raises what `fetch`, `open_checkpoint` and the models raise.
+        None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one. Raises what
+        `fetch`, `open_checkpoint`, `load_draft` and the models raise.
         """
+        from bezel.backends.draft import load_draft
+
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
         if sequences < 1:
@@ -89,6 +95,7 @@ class NativeBackend:
                 sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
                 sequences,
+                load_draft(draft, tokenizer, model.context, kernels) if draft else None,
             )
         finally:
             checkpoint.close()

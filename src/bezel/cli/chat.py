@@ -35,6 +35,8 @@ def chat(
     level: options.Level = None,
     context: options.Context = None,
     threads: options.Threads = None,
+    draft: options.Draft = None,
+    speculation: options.Speculation = "auto",
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -44,8 +46,10 @@ def chat(
     """Talk with a model. /help lists the commands."""
     from bezel.api import load
 
-    sampling = options.given(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens)
-    conversation = Conversation(load(model, level, context, threads, sequences=1), system, sampling)
+    sampling = options.given(
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens, speculation=speculation
+    )
+    conversation = Conversation(load(model, level, context, threads, sequences=1, draft=draft), system, sampling)
     if session is not None and session.exists():
         conversation.load(session)
     ask = _prompt()
@@ -134,7 +138,8 @@ class Conversation:
                     usage = event.usage
                     self._stats = (
                         f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
-                        f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s)"
+                        f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s), "
+                        f"{usage.accepted_tokens} of {usage.draft_tokens} drafted tokens accepted"
                     )
             print()
         except KeyboardInterrupt:

@@ -24,6 +24,11 @@ Level = Annotated[
 ]
 Context = Annotated[int | None, typer.Option("--context", "-c", help="Tokens of context; default: 8192 at most.")]
 Threads = Annotated[int | None, typer.Option(help="Threads; default: one for each processor that may be used.")]
+Draft = Annotated[str | None, typer.Option(help="A smaller model of the same vocabulary that drafts tokens.")]
+Speculation = Annotated[
+    str,
+    typer.Option(help="Who drafts tokens to be checked together: auto, off, lookup or draft. Answers stay the same."),
+]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given several times.")]

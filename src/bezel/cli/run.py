@@ -22,6 +22,8 @@ def run(
     level: options.Level = None,
     context: options.Context = None,
     threads: options.Threads = None,
+    draft: options.Draft = None,
+    speculation: options.Speculation = "auto",
     max_tokens: options.MaxTokens = None,
     stop: options.Stop = None,
     temperature: options.Temperature = None,
@@ -39,7 +41,7 @@ def run(
     from bezel.api import load
     from bezel.backends.interface import Delta, Finish
 
-    loaded = load(model, level, context, threads, sequences=1)
+    loaded = load(model, level, context, threads, sequences=1, draft=draft)
     messages = [{"role": "system", "content": system}] if system else []
     request = loaded.request(
         messages=[*messages, {"role": "user", "content": question}],
@@ -53,6 +55,7 @@ def run(
             min_p=min_p,
             repetition_penalty=repetition_penalty,
             seed=seed,
+            speculation=speculation,
         ),
     )
     pieces = []
@@ -66,6 +69,7 @@ def run(
             speeds = {
                 "prefill_tokens_per_second": round(usage.prefill_tokens_per_second, 1),
                 "decode_tokens_per_second": round(usage.decode_tokens_per_second, 1),
+                "acceptance_rate": round(usage.acceptance_rate, 3),
             }
             if as_json:
                 answer = {"text": "".join(pieces), "finish_reason": event.reason, "usage": asdict(usage) | speeds}
@@ -76,7 +80,8 @@ def run(
                 print(
                     f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
                     f"{usage.completion_tokens} written "
-                    f"({usage.decode_tokens_per_second:.0f}/s), ended by {event.reason}",
+                    f"({usage.decode_tokens_per_second:.0f}/s), {usage.accepted_tokens} of {usage.draft_tokens} "
+                    f"drafted tokens accepted, ended by {event.reason}",
                     file=sys.stderr,
                 )
 

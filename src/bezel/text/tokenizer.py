@@ -54,6 +54,13 @@ class Tokenizer:
         """Number of ids, control pieces and holes included."""
         return len(self)
 
+    def agrees_with(self, other: Tokenizer) -> bool:
+        """Do the same ids mean the same? Control pieces at the end that only one of the two has are let pass."""
+        mine, theirs = self._vocabulary, other._vocabulary
+        shared = min(len(self), len(other))
+        more = (*mine.kinds[shared:], *theirs.kinds[shared:])
+        return mine.pieces[:shared] == theirs.pieces[:shared] and all(kind is Kind.CONTROL for kind in more)
+
     @property
     def control_pieces(self) -> Mapping[str, int]:
         """Spelling to id, for every piece that only scaffolding may use."""
