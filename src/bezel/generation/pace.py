@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from statistics import median
 
-MOST_DRAFT = 8
+_LENGTHS = (1, 2, 4, 8)  # few, since the first pass of each length is recorded, which takes longer
+MOST_DRAFT = _LENGTHS[-1]
 """Tokens that are drafted at most before a pass."""
 _MEMORY = 8  # drafted tokens over which acceptance is averaged
 _TRIAL = 2  # tokens drafted to find out whether drafts have become worth it
 _GUESS = 0.25  # of a plain pass: what a further row is thought to cost before any was measured
+_LEAST = 0.05  # of a plain pass: what a further row costs at least, whatever a disturbed clock says
 _MARGIN = 1.05  # a draft must promise this much over plain decode
 _SHARE, _START, _MOST_CREDIT = 0.01, 1.25, 8.0  # of a plain pass: earned by every token, at the start, at most
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 8, 1024  # tokens
@@ -27,7 +29,7 @@ class Pace:
     def __init__(self) -> None:
         self._seconds: dict[int, deque[float]] = {}
         self._medians: dict[int, float] = {}  # of the last seconds of a pass, by its rows
-        self._acceptance = 0.5
+        self._acceptance = 0.35
         self._credit = _START
         self._choice, self._news = _TRIAL, False
         self._pause, self._next_pause = 0, _SHORTEST_PAUSE
@@ -43,10 +45,8 @@ class Pace:
             return 0
         if self._loss(1, drafting) > self._credit:
             return 0
-        length = min(self._choice or _TRIAL, limit)
-        while self._loss(length, drafting) > self._credit and length > 1:
-            length -= 1
-        return length
+        most = min(self._choice or _TRIAL, limit)
+        return max(n for n in _LENGTHS if n == 1 or (n <= most and self._loss(n, drafting) <= self._credit))
 
     def record(self, drafted: int, accepted: int, seconds: float, drafting: float) -> None:
         """What came of a pass over 1 + `drafted` rows, and the seconds that it and the drafting took."""
@@ -61,7 +61,8 @@ class Pace:
         plain, produced = self._cost(1), accepted + 1
         self._credit += _SHARE * produced - drafting / plain
         if drafted:
-            self._credit += produced - min(seconds, 4 * self._cost(rows)) / plain
+            least, most = plain * (1 + _LEAST * drafted), 4 * self._cost(rows)
+            self._credit += produced - min(max(seconds, least), most) / plain
             for place in range(min(accepted + 1, drafted)):
                 self._acceptance += ((place < accepted) - self._acceptance) / _MEMORY
             self._news = True
@@ -78,9 +79,8 @@ class Pace:
     def _best(self, drafting: Callable[[int], float]) -> int:
         """The length that promises most tokens a second; 0 where none is worth it."""
         ready, best, most = drafting(0), 0, _MARGIN / self._cost(1)
-        tokens = 1.0
-        for length in range(1, MOST_DRAFT + 1):
-            tokens += self._acceptance**length
+        for length in _LENGTHS:
+            tokens = sum(self._acceptance**place for place in range(length + 1))
             speed = tokens / (self._cost(1 + length) + drafting(length) - ready)
             if speed > most:
                 best, most = length, speed
@@ -95,8 +95,8 @@ class Pace:
         """Seconds of a pass over `rows` rows; where it was never measured, by those that were."""
         plain = self._medians[1]
         if rows in self._medians:
-            return self._medians[rows]
+            return max(self._medians[rows], plain * (1 + _LEAST * (rows - 1)))
         near = min(self._medians, key=lambda known: (known == 1, abs(known - rows)))
         if near == 1:
             return plain * (1 + _GUESS * (rows - 1))
-        return plain + max(0.0, self._medians[near] - plain) * (rows - 1) / (near - 1)
+        return plain + (self._cost(near) - plain) * (rows - 1) / (near - 1)
