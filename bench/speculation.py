@@ -1,6 +1,6 @@
 """What speculation costs where nothing is accepted and gives where everything is: ratios to plain decode.
 
-    python bench/speculation.py FILE.gguf [--draft SMALLER.gguf] [--tokens 256] [--rounds 5]
+    python -m bench.speculation FILE.gguf [--draft SMALLER.gguf] [--tokens 256] [--rounds 5]
 
 Each round decodes the same random prompt plainly and with each drafter, one after the other; a ratio is plain seconds
 over a drafter's, of the same round. "wrong" always proposes as many tokens as it is asked for, all wrong; "right" knows
@@ -12,17 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bezel.backends.native import NativeBackend
-from bezel.generation.drafters import Drafter, DraftModel, NoDraft, PromptLookup
-from bezel.generation.loop import Step, generate
+from bezel.engine.engine import Engine
+from bezel.engine.request import Request
+from bezel.generation.drafters import Drafter, DraftModel, PromptLookup
+from bezel.generation.loop import generate
 from bezel.generation.pace import Pace
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
+from bezel.models.interface import TextModel
+
+SAMPLING = Sampling(temperature=1.0, seed=1)
 
 
 class Fixed(Pace):
@@ -36,23 +40,29 @@ class Fixed(Pace):
         return min(limit, self._count)
 
 
-class Known(NoDraft):
+class Known:
     """Proposes what stands in `whole`, each id moved by `error`."""
 
     def __init__(self, whole: Sequence[int], vocabulary: int, error: int = 0) -> None:
         self._whole, self._vocabulary, self._error = whole, vocabulary, error
 
+    def begin(self, prompt: Sequence[int]) -> None:
+        pass
+
+    def seconds(self, history: Sequence[int], limit: int) -> float:
+        return 0.0
+
     def propose(self, history: Sequence[int], limit: int) -> Sequence[int]:
         return [(t + self._error) % self._vocabulary for t in self._whole[len(history) : len(history) + limit]]
 
 
-def decode_seconds(steps: Iterator[Step]) -> float:
+def decode_seconds(model: TextModel, prompt: Sequence[int], tokens: int, speculation: Speculation | None) -> float:
     """Seconds from the first token, which prefill gives, to the last."""
-    next(steps)
-    began = time.perf_counter()
-    for _ in steps:
-        pass
-    return time.perf_counter() - began
+    engine, found = Engine(model, 1), list[float]()
+    engine.add(Request(prompt, SAMPLING, tokens, speculation=speculation))
+    while engine.busy:
+        found += [progress.seconds for progress in engine.step()]
+    return found[-1] - found[0]
 
 
 def main() -> None:
@@ -65,8 +75,8 @@ def main() -> None:
     backend = NativeBackend.load(options.file, context=64 + options.tokens, draft=options.draft)
     model, rng = backend.model, np.random.default_rng(0)
     prompt = rng.integers(6, model.vocabulary, 64).tolist()
-    sampling, most = Sampling(temperature=1.0, seed=1), options.tokens
-    whole = [*prompt, *(step.token_id for step in generate(model, prompt, sampling, (), most))]
+    most = options.tokens
+    whole = [*prompt, *(step.token_id for step in generate(model, prompt, SAMPLING, (), most))]
     ways: dict[str, Callable[[], tuple[Drafter, Pace]]] = {
         "wrong": lambda: (Known(whole, model.vocabulary, 1), Pace()),
         "lookup": lambda: (PromptLookup(), Pace()),
@@ -79,9 +89,9 @@ def main() -> None:
     plain = []
     for _ in range(options.rounds):
         for name, way in ways.items():
-            plain.append(decode_seconds(generate(model, prompt, sampling, (), most)))
+            plain.append(decode_seconds(model, prompt, most, None))
             speculation = Speculation(*way())
-            seconds = decode_seconds(speculation.generate(model, prompt, sampling, (), most))
+            seconds = decode_seconds(model, prompt, most, speculation)
             ratios[name].append(plain[-1] / seconds)
             print(f"{name:10} {ratios[name][-1]:.3f}  {speculation.accepted_tokens} of {speculation.draft_tokens}")
     found = {name: round(statistics.median(values), 3) for name, values in ratios.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from bezel.engine.blocks import pool
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress, Request
 from bezel.errors import ContextLengthError, InvalidRequestError
+from bezel.generation.drafters import PromptLookup
 from bezel.generation.loop import Step, generate
+from bezel.generation.pace import Pace
 from bezel.generation.sampling import Sampling
+from bezel.generation.speculative import Speculation
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
 from bezel.models.interface import Batch, CacheView, TextModel
@@ -72,6 +76,34 @@ def _request(rng: random.Random) -> Request:
     return Request(prompt, sampling, rng.randint(1, 40), stop_ids, rng.choice((0, 3)), rng.choice((0, 0, 0, 1)))
 
 
+class _Half:
+    """Proposes what the loop answers, with every third token wrong."""
+
+    def __init__(self, model: TextModel, request: Request) -> None:
+        self._whole = [*request.prompt, *(step.token_id for step in _alone(model, request))]
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        pass
+
+    def propose(self, history: Sequence[int], limit: int) -> list[int]:
+        known = enumerate(self._whole[len(history) : len(history) + limit], len(history))
+        return [(token + (place % 3 == 0)) % 285 for place, token in known]
+
+    def seconds(self, history: Sequence[int], limit: int) -> float:
+        return 0.0
+
+
+class _Always(Pace):
+    def length(self, limit: int, drafting: object) -> int:
+        return min(limit, 4)
+
+
+def _speculate(model: TextModel, rng: random.Random, requests: list[Request]) -> None:
+    for request in requests:
+        drafter = rng.choice((None, PromptLookup(), _Half(model, request)))
+        request.speculation = Speculation(drafter, _Always()) if drafter else None
+
+
 def _run(engine: Engine) -> dict[int, list[Step]]:
     """Step until nothing is left: the tokens by request id."""
     found: dict[int, list[Step]] = {}
@@ -89,8 +121,10 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
     budget = rng.choice((1, 2, 7, 16, 31, 32, 33, 64, 100, 512))
     least = pool(model.cache_spec, CONTEXT, 1, budget)
     spare = 3 if tight else 60
-    engine = Engine(model, sequences, budget, {window: n + rng.randint(0, spare) for window, n in least.items()})
+    blocks = {window: n + rng.randint(0, spare) for window, n in least.items()}
+    engine = Engine(model, sequences, budget, blocks, drafting=rng.choice((0, 1, 9)))
     requests = [_request(rng) for _ in range(32)]
+    _speculate(model, rng, requests)
     coming, arrival, cancelling = list(requests), rng.choice((0.05, 0.3, 1.0)), rng.choice((0.0, 0.0, 0.02))
     ended: dict[int, Progress] = {}
     found: dict[int, list[Step]] = {request.id: [] for request in requests}
@@ -116,15 +150,18 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
             assert ended[request.id].reason == ("stop" if stopped else "length")
 
 
-def test_tight_pools_do_preempt_and_do_reuse(model: TextModel) -> None:
+def test_tight_pools_do_preempt_reuse_and_accept_drafts(model: TextModel) -> None:
     """The test above would show nothing if these never happened."""
     rng = random.Random(5)
-    engine = Engine(model, 8, 64, pool(model.cache_spec, CONTEXT, 1, 64))
+    engine = Engine(model, 8, 64, pool(model.cache_spec, CONTEXT, 1, 64), drafting=8)
     requests = [_request(rng) for _ in range(32)]
+    _speculate(model, rng, requests)
     for request in requests:
         engine.add(request)
     found = _run(engine)
     assert engine.statistics.preemptions > 0 and engine.statistics.reused_tokens > 0
+    drafted = [request.speculation for request in requests if request.speculation]
+    assert 0 < sum(s.accepted_tokens for s in drafted) < sum(s.draft_tokens for s in drafted)
     assert all(found[request.id] == _alone(model, request) for request in requests)
 
 

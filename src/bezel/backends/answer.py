@@ -56,4 +56,6 @@ class Answer:
 def usage(request: Request, produced: int, first: float, ended: float) -> Usage:
     """Counts and seconds of a request whose first token came at `first` and whose last at `ended`."""
     began = first if request.started is None else request.started
-    return Usage(len(request.prompt), produced, first - began, ended - first, request.reused)
+    drafted = request.speculation
+    drafts = (drafted.draft_tokens, drafted.accepted_tokens) if drafted else (0, 0)
+    return Usage(len(request.prompt), produced, first - began, ended - first, request.reused, *drafts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from bezel.backends.interface import SpeculationMode
-from bezel.backends.native import DEFAULT_CONTEXT, read_tokenizer
+from bezel.backends.loading import longest_context, read_tokenizer
 from bezel.errors import InvalidRequestError
-from bezel.generation.drafters import Drafter, DraftModel, NoDraft, PromptLookup
+from bezel.generation.drafters import Drafter, DraftModel, PromptLookup
 from bezel.kernels.library import Native
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
@@ -23,10 +23,9 @@ def load_draft(name: str, tokenizer: Tokenizer, context: int, kernels: Native) -
     """
     checkpoint = open_checkpoint(fetch(parse_reference(name)))
     try:
-        config = checkpoint.config.get("text_config", checkpoint.config)
-        most = int(config.get("max_position_embeddings", DEFAULT_CONTEXT))
+        context = min(context, longest_context(checkpoint))
         with checkpoint.named_in_errors():
-            model = build(checkpoint.config, CheckpointWeights(checkpoint, kernels), min(context, most))
+            model = build(checkpoint.config, CheckpointWeights(checkpoint, kernels), context)
         if not tokenizer.agrees_with(read_tokenizer(checkpoint, model.vocabulary)):
             raise InvalidRequestError(
                 f"{name} cannot draft for this model, whose vocabulary is another; take a smaller one of its family"
@@ -36,8 +35,10 @@ def load_draft(name: str, tokenizer: Tokenizer, context: int, kernels: Native) -
         checkpoint.close()
 
 
-def drafter_of(speculation: SpeculationMode, draft: TextModel | None, vocabulary: int) -> Drafter:
-    """The drafter that a request asks for; `auto` takes the draft model where one is loaded, else prompt lookup.
+def drafter_of(speculation: SpeculationMode, draft: TextModel | None, vocabulary: int) -> Drafter | None:
+    """The drafter that a request asks for, None for plain decode.
+
+    `auto` takes the draft model where one is loaded, else prompt lookup.
 
     Raises InvalidRequestError for a mode that is unknown, or a draft model that is not loaded.
     """
@@ -46,7 +47,7 @@ def drafter_of(speculation: SpeculationMode, draft: TextModel | None, vocabulary
             f"speculation is {speculation!r}; choose one of {', '.join(get_args(SpeculationMode))}"
         )
     if speculation == "off":
-        return NoDraft()
+        return None
     if draft is not None and speculation in ("auto", "draft"):
         return DraftModel(draft, vocabulary)
     if speculation == "draft":

@@ -10,7 +10,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from bezel.backends.answer import Answer
+from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.interface import Event, Finish, Request, TokenLogprob
+from bezel.backends.loading import DEFAULT_CONTEXT, longest_context, read_tokenizer
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress
@@ -25,11 +27,10 @@ from bezel.models.interface import TextModel
 from bezel.models.registry import build
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
-from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint
+from bezel.weights.checkpoint import LEVELS, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
 
-DEFAULT_CONTEXT = 8192
 GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
 
 
@@ -69,8 +70,6 @@ class NativeBackend:
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one. Raises what
         `fetch`, `open_checkpoint`, `load_draft` and the models raise.
         """
-        from bezel.backends.draft import load_draft
-
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
         if sequences < 1:
@@ -78,8 +77,7 @@ class NativeBackend:
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:
-            config = checkpoint.config.get("text_config", checkpoint.config)
-            most = int(config.get("max_position_embeddings", DEFAULT_CONTEXT))
+            most = longest_context(checkpoint)
             if context is not None and not 1 <= context <= most:
                 raise InvalidRequestError(f"context is {context}; {name} holds 1 to {most} tokens")
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
@@ -156,8 +154,15 @@ class NativeBackend:
         return Driver(Engine(self.model, self._sequences))
 
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
-        stop_ids, prompt = self.tokenizer.stop_ids, self.prompt_ids(request)
-        asked = EngineRequest(prompt, request.sampling, request.max_tokens, stop_ids, request.logprobs or 0)
+        drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
+        asked = EngineRequest(
+            self.prompt_ids(request),
+            request.sampling,
+            request.max_tokens,
+            self.tokenizer.stop_ids,
+            request.logprobs or 0,
+            speculation=Speculation(drafter) if drafter else None,
+        )
         with self._starting:
             driver = self._driver
         return driver.submit(asked, queue)
@@ -171,13 +176,6 @@ class NativeBackend:
         """Name, engine and sizes."""
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
         return {"model": self.name, "engine": "native", "context": self.model.context, **kernels}
-
-
-def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
-    """The tokenizer of a folder, or of GGUF metadata, for an embedding of `rows` rows. Raises ModelFileError."""
-    if checkpoint.folder is not None:
-        return Tokenizer.from_folder(checkpoint.folder, rows)
-    return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

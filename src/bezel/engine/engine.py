@@ -22,7 +22,7 @@ class Engine:
     `add` and `cancel` may be called from any thread, `step` from one at a time. At most `sequences` requests run at
     once, with at most `budget` tokens a step. `blocks` a window group default to what `sequences` whole contexts
     need, of which pages are taken from the system when first written; blocks that nobody holds keep their content,
-    but take no memory beyond what one whole context needs.
+    but take no memory beyond what one whole context needs. Speculation rests while more than `drafting` requests run.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Engine:
         sequences: int = 8,
         budget: int = 512,
         blocks: Mapping[int | None, int] | None = None,
+        drafting: int = 1,
     ) -> None:
         if sequences < 1 or budget < 1:
             raise InvalidRequestError(f"sequences is {sequences} and budget {budget}; both must be at least 1")
@@ -40,7 +41,7 @@ class Engine:
         self._model, self._budget = model, budget
         self.blocks = Blocks(counts, model.context, pool(spec, model.context, 1, budget))
         self._scheduler = Scheduler(self.blocks, budget, sequences)
-        self._runner = Runner(model, Stores(spec, counts), self.blocks)
+        self._runner = Runner(model, Stores(spec, counts), self.blocks, drafting)
         self._added: deque[Request] = deque()
         self._cancelled: deque[int] = deque()
 

@@ -14,6 +14,7 @@ import numpy as np
 from bezel.errors import BezelError
 from bezel.generation.loop import Step
 from bezel.generation.sampling import Sampling
+from bezel.generation.speculative import Speculation
 
 FinishReason = Literal["stop", "length", "cancelled"]
 _IDS = count()
@@ -34,7 +35,8 @@ class Request:
 
     `max_tokens` None goes on to the end of the context. Of two requests the one with the lower `priority` goes
     first, then the one that came first. `tokens` is the prompt and what was produced; keys and values of the first
-    `computed` of them are in the cache, `reused` of these from earlier requests.
+    `computed` of them are in the cache, `reused` of these from earlier requests. `draft` may follow `tokens`: the next
+    step checks it.
     """
 
     prompt: Sequence[int]
@@ -43,6 +45,7 @@ class Request:
     stop_ids: Collection[int] = ()
     logprobs: int = 0
     priority: int = 0
+    speculation: Speculation | None = None
     id: int = field(default_factory=_IDS.__next__)
     arrival: int = field(default=-1, init=False)
     state: State = field(default=State.WAITING, init=False)
@@ -50,6 +53,7 @@ class Request:
     produced: list[int] = field(default_factory=list, init=False)
     computed: int = field(default=0, init=False)
     reused: int = field(default=0, init=False)
+    draft: tuple[int, ...] = field(default=(), init=False)
     started: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,12 @@ class Request:
     def order(self) -> tuple[int, int]:
         """Lower goes first."""
         return self.priority, self.arrival
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be produced."""
+        assert self.max_tokens is not None
+        return self.max_tokens - len(self.produced)
 
     @property
     def remaining(self) -> int:
@@ -97,7 +107,7 @@ class Progress:
 class Entry:
     """A part of a plan: `tokens` of one request at positions `start` on; logits are wanted of the last `logits` rows.
 
-    `logits` is 0 inside a prompt, 1 before a new token, and more where drafted tokens are to be verified.
+    `logits` is 0 inside a prompt, else 1 and the number of drafted tokens, which stand at the end.
     """
 
     request: Request
@@ -105,11 +115,17 @@ class Entry:
     tokens: tuple[int, ...]
     logits: int
 
+    @property
+    def draft(self) -> tuple[int, ...]:
+        """The drafted tokens."""
+        return self.tokens[len(self.tokens) - max(0, self.logits - 1) :]
+
 
 @dataclass(frozen=True)
 class Output:
-    """What became of an entry: the tokens chosen, or the error that choosing them met."""
+    """What became of an entry: the tokens chosen and a draft of those behind them, or the error of choosing."""
 
     entry: Entry
     steps: tuple[Step, ...] = ()
+    draft: tuple[int, ...] = ()
     error: BezelError | None = None

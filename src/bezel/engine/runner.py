@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,8 +12,7 @@ from bezel.engine.blocks import Blocks
 from bezel.engine.request import Entry, Output
 from bezel.engine.scheduler import Plan
 from bezel.errors import BezelError
-from bezel.generation.loop import step_of
-from bezel.generation.sampling import choose, penalise
+from bezel.generation.speculative import choose_rows
 from bezel.generation.steps import Steps
 from bezel.generation.stores import Stores
 from bezel.kernels.interface import F32, I32, KVView
@@ -20,20 +20,26 @@ from bezel.models.interface import Batch, TextModel
 
 
 class Runner:
-    """Runs plans over one model and its stores; every weight is read once a step."""
+    """Runs plans over one model and its stores; every weight is read once a step.
 
-    def __init__(self, model: TextModel, stores: Stores, blocks: Blocks) -> None:
-        self._steps, self._stores, self._blocks = Steps(model), stores, blocks
+    Drafts are made for plans of at most `drafting` requests: where more run, a pass is shared well enough.
+    """
+
+    def __init__(self, model: TextModel, stores: Stores, blocks: Blocks, drafting: int = 1) -> None:
+        self._steps, self._stores, self._blocks, self._drafting = Steps(model), stores, blocks, drafting
 
     def run(self, plan: Plan) -> tuple[Output, ...]:
         """Compute a plan, whose blocks are held."""
         if not plan.entries:
             return ()
+        began = time.perf_counter()
         tables = self._blocks.tables(entry.request.id for entry in plan.entries)
         logits = self._steps.forward(_batch(plan.entries), _View(self._stores, tables))
+        seconds = time.perf_counter() - began if len(plan.entries) == 1 else None
         outputs, row = [], 0
         for entry in plan.entries:
-            outputs.append(_chosen(entry, logits[row : row + entry.logits]))
+            drafting = len(plan.entries) <= self._drafting
+            outputs.append(_chosen(entry, logits[row : row + entry.logits], seconds, drafting))
             row += entry.logits
         return tuple(outputs)
 
@@ -59,14 +65,25 @@ def _batch(entries: Sequence[Entry]) -> Batch:
     return replace(batch, logit_rows=np.array(rows, np.int32))
 
 
-def _chosen(entry: Entry, logits: F32) -> Output:
-    """The next token from the last row of an entry's logits [entry.logits, vocabulary]; none inside a prompt."""
+def _chosen(entry: Entry, logits: F32, seconds: float | None, drafting: bool) -> Output:
+    """The next tokens from an entry's logits [entry.logits, vocabulary]; none inside a prompt.
+
+    `seconds`: what the pass took where nobody shared it.
+    """
     if not entry.logits:
         return Output(entry)
-    request, row = entry.request, logits[-1]
+    request, draft = entry.request, entry.draft
+    history, produced = [*request.tokens], [*request.produced]
+    budget = len(produced) + request.room
+    how = request.sampling, request.rng, request.stop_ids, budget, request.logprobs
     try:
-        changed = penalise(row, request.tokens, request.produced, request.sampling)
-        token = choose(changed, request.sampling, request.rng)
+        steps, accepted = choose_rows(logits, draft, history, produced, *how)
     except BezelError as error:  # one request's sampling must not end its neighbours
         return Output(entry, error=error)
-    return Output(entry, (step_of(row, token, request.logprobs),))
+    speculation, following = request.speculation, tuple[int, ...]()
+    if speculation is not None:
+        if request.produced:
+            speculation.checked(len(draft), accepted, seconds)
+        if drafting and len(produced) < budget and produced[-1] not in request.stop_ids:
+            following = speculation.draft(history, budget - len(produced) - 1)
+    return Output(entry, tuple(steps), following)

@@ -101,15 +101,17 @@ class Scheduler:
         progress = []
         for output in outputs:
             entry, request = output.entry, output.entry.request
-            request.computed = entry.start + len(entry.tokens)
             self._tokens += len(entry.tokens)
-            self._blocks.commit(request.id, request.tokens, request.computed)
             reason: FinishReason | None = "cancelled" if output.error else None
             taken = 0
             while reason is None and taken < len(output.steps):
                 reason = request.take(output.steps[taken].token_id)
                 taken += 1
             steps = output.steps[:taken]
+            # Of a draft those tokens stay whose place the answer took; behind them the next step writes anew.
+            request.computed = entry.start + len(entry.tokens) - len(entry.draft) + max(0, taken - 1)
+            request.draft = output.draft
+            self._blocks.commit(request.id, request.tokens, request.computed)
             if reason is not None:
                 progress.append(self._finish(request, steps, reason, output.error))
             elif steps:
@@ -121,10 +123,18 @@ class Scheduler:
         return self._budget - sum(len(entry.tokens) for entry in planned.values())
 
     def _plan(self, request: Request, planned: dict[int, Entry]) -> None:
-        """Plan as much of a request as the budget allows, at the cost of younger ones where blocks are short."""
-        length = min(self._left(planned), request.remaining)
+        """Plan as much of a request as the budget allows, at the cost of younger ones where blocks are short.
+
+        Its draft is planned too where it finds room without that.
+        """
+        left = self._left(planned)
+        length = min(left, request.remaining)
         if length < 1:
             return
+        whole = length == request.remaining
+        draft = request.draft[: left - length] if whole else ()
+        if draft and not self._blocks.reserve(request.id, request.computed, length + len(draft)):
+            draft = ()
         while not self._blocks.reserve(request.id, request.computed, length):
             youngest = max(self._running, key=_order)
             if youngest is request:
@@ -132,8 +142,8 @@ class Scheduler:
             self._preempt(youngest)
             planned.pop(youngest.id, None)
         start = request.computed
-        tokens = tuple(request.tokens[start : start + length])
-        planned[request.id] = Entry(request, start, tokens, int(length == request.remaining))
+        tokens = (*request.tokens[start : start + length], *draft)
+        planned[request.id] = Entry(request, start, tokens, 1 + len(draft) if whole else 0)
 
     def _admit(self, request: Request) -> bool:
         """Let a waiting request run, from where the cache knows its tokens; False where there is no room yet."""
@@ -151,7 +161,7 @@ class Scheduler:
     def _preempt(self, request: Request) -> None:
         self._blocks.free(request.id)
         self._running.remove(request)
-        request.state, request.computed = State.PREEMPTED, 0
+        request.state, request.computed, request.draft = State.PREEMPTED, 0, ()
         insort(self._waiting, request, key=_order)
         self._preemptions += 1
 

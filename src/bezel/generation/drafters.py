@@ -25,21 +25,6 @@ class Drafter(Protocol):
         """What `propose` is expected to take."""
 
 
-class NoDraft:
-    """Proposes nothing: plain decode."""
-
-    def begin(self, prompt: Sequence[int]) -> None:
-        """See `Drafter.begin`."""
-
-    def propose(self, history: Sequence[int], limit: int) -> Sequence[int]:
-        """See `Drafter.propose`."""
-        return ()
-
-    def seconds(self, history: Sequence[int], limit: int) -> float:
-        """See `Drafter.seconds`."""
-        return 0.0
-
-
 class PromptLookup:
     """Proposes what followed the last tokens where they stood before, in prompt or answer.
 

@@ -9,76 +9,73 @@ tokens, their log-probabilities and the random numbers used are those of `loop.g
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from bezel.generation.cache import Cache
 from bezel.generation.drafters import Drafter
-from bezel.generation.loop import Step, answer_budget, prefill, step_of
+from bezel.generation.loop import Step, step_of
 from bezel.generation.pace import Pace
 from bezel.generation.sampling import Sampling, choose, penalise
-from bezel.generation.steps import Steps
-from bezel.models.interface import Batch, TextModel
+from bezel.kernels.interface import F32
 
 
 class Speculation:
-    """One answer of a model with a drafter at its side; the counts are there while it runs and afterwards.
+    """The drafter of one answer, its pace, and its counts.
 
     draft_tokens: drafted and checked. accepted_tokens: those of them that became part of the answer.
     """
 
     def __init__(self, drafter: Drafter, pace: Pace | None = None) -> None:
         self._drafter, self._pace = drafter, pace or Pace()
+        self._begun = False
+        self._drafting = 0.0
         self.draft_tokens = self.accepted_tokens = 0
 
-    def generate(
-        self,
-        model: TextModel,
-        prompt: Sequence[int],
-        sampling: Sampling,
-        stop_ids: Collection[int] = (),
-        max_tokens: int | None = None,
-        logprobs: int = 0,
-    ) -> Iterator[Step]:
-        """As `loop.generate`, and exactly what it yields."""
-        budget = answer_budget(model, prompt, max_tokens)
-        cache = Cache(model.cache_spec, len(prompt) + budget)
-        cache.begin(0)
-        rng = np.random.default_rng(sampling.seed)
-        *_, logits = prefill(model, cache, prompt)
-        rows = logits[-1:]
-        self._drafter.begin(prompt)
-        steps = Steps(model)
-        history, produced = list(prompt), list[int]()
-        draft: Sequence[int] = ()
-        seconds = drafting = 0.0
-        while True:
-            accepted = 0
-            for place, row in enumerate(rows):
-                token = choose(penalise(row, history, produced, sampling), sampling, rng)
-                history.append(token)
-                produced.append(token)
-                agrees = place < len(draft) and token == draft[place]
-                accepted += agrees
-                self.accepted_tokens += agrees
-                yield step_of(row, token, logprobs)
-                if token in stop_ids or len(produced) == budget:
-                    return
-                if not agrees:
-                    break
-            if seconds:
-                self._pace.record(len(draft), accepted, seconds, drafting)
+    def draft(self, history: Sequence[int], room: int) -> tuple[int, ...]:
+        """Tokens that may follow `history`, at most `room`; none where a draft would not pay."""
+        began = time.perf_counter()
+        if not self._begun:
+            self._drafter.begin(history)
+            self._begun = True
             began = time.perf_counter()
-            draft = self._draft(history, budget - len(produced) - 1)
-            drafted = time.perf_counter()
-            position = len(history) - 1
-            batch = Batch.of([([token, *draft], position, True)])
-            # What slides out of a window is what even the first row no longer sees, so a rejected draft loses nothing.
-            rows = steps.forward(batch, cache.view([(0, position, 1 + len(draft))]))
-            drafting, seconds = drafted - began, time.perf_counter() - drafted
-            self.draft_tokens += len(draft)
-
-    def _draft(self, history: Sequence[int], room: int) -> Sequence[int]:
         length = self._pace.length(room, lambda count: self._drafter.seconds(history, count))
-        return self._drafter.propose(history, length)[:length] if length else ()
+        draft = tuple(self._drafter.propose(history, length)[:length]) if length else ()
+        self._drafting = time.perf_counter() - began
+        return draft
+
+    def checked(self, drafted: int, accepted: int, seconds: float | None) -> None:
+        """What came of a draft, and the seconds of the pass that checked it (None where others shared the pass)."""
+        self.draft_tokens += drafted
+        self.accepted_tokens += accepted
+        if seconds is not None:
+            self._pace.record(drafted, accepted, seconds, self._drafting)
+
+
+def choose_rows(
+    rows: F32,
+    draft: Sequence[int],
+    history: list[int],
+    produced: list[int],
+    sampling: Sampling,
+    rng: np.random.Generator,
+    stop_ids: Collection[int],
+    budget: int,
+    logprobs: int,
+) -> tuple[list[Step], int]:
+    """Choose from logits `rows` [1 + drafted, vocabulary], one behind `history` and one behind each drafted token.
+
+    Stops where a choice differs from the draft, is a stop id, or is number `budget` of the `produced` tokens; both
+    lists grow. Returns the tokens chosen and how many of them were drafted.
+    """
+    steps: list[Step] = []
+    for place, row in enumerate(rows):
+        token = choose(penalise(row, history, produced, sampling), sampling, rng)
+        history.append(token)
+        produced.append(token)
+        steps.append(step_of(row, token, logprobs))
+        if place >= len(draft) or token != draft[place]:
+            return steps, place
+        if token in stop_ids or len(produced) == budget:
+            return steps, place + 1
+    raise AssertionError("rows must be one more than the draft")

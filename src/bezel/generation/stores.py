@@ -1,4 +1,4 @@
-"""Keys and values of every layer, in blocks, built from what a model declares. Who holds which block is told by tables."""
+"""Keys and values of every layer, in blocks, built from what a model declares; tables tell who holds which."""
 
 from __future__ import annotations
 
