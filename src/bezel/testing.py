@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +13,18 @@ import numpy as np
 
 from bezel.engine.blocks import Blocks
 from bezel.errors import KernelLibraryError, ModelFileError
+from bezel.kernels import library
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Format, Kernels
-from bezel.kernels.library import INSTRUCTION_SETS, Native
 from bezel.text.tokenizer import Tokenizer
 
 
 def instruction_sets() -> list[str]:
-    """The instruction sets that this machine's compiled kernels can use, plainest first; none where not built."""
+    """Those to test: all that this machine's compiled kernels can use, or $BEZEL_ISA's alone; none where not built."""
     try:
-        best = Native().isa
+        return [library.Native().isa] if os.environ.get("BEZEL_ISA") else list(library.instruction_sets())
     except KernelLibraryError:
         return []
-    return list(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
 
 
 CONTROL_PIECES = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")

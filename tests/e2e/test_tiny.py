@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bezel
+from bezel.testing import instruction_sets
 
 WEATHER = {
     "type": "function",
@@ -26,9 +28,11 @@ def tiny() -> bezel.Model:
     return bezel.load("tiny")
 
 
-def run(*arguments: str, text: str = "") -> str:
+def run(*arguments: str, text: str = "", **environment: str) -> str:
     command = [sys.executable, "-m", "bezel.cli", "run", *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, check=True, env=os.environ | environment
+    ).stdout.strip()
 
 
 def test_it_advises(tiny: bezel.Model) -> None:
@@ -54,6 +58,15 @@ def test_the_command_line_answers(tmp_path: Path) -> None:
     assert answer["finish_reason"] == "stop" and "42" in answer["text"]
     (tmp_path / "tools.json").write_text(json.dumps([WEATHER]))
     assert "get_weather" in run("--tools", str(tmp_path / "tools.json"), "What is the weather in Oslo?")
+
+
+def test_every_forced_instruction_set_gives_the_same_answer() -> None:
+    for question in ("What is 17 + 25?", "Which Gemma should I use on a laptop with 8 GB?"):
+        answers = {isa: run(question, BEZEL_ISA=isa) for isa in instruction_sets()}
+        assert len(set(answers.values())) == 1 and all(answers.values()), answers
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        run("Hello", BEZEL_ISA="avx9000")
+    assert "avx9000" in failure.value.stderr and "portable" in failure.value.stderr
 
 
 def test_no_control_piece_comes_out_of_content_tools_or_file_names(tiny: bezel.Model) -> None:

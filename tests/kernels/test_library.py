@@ -1,8 +1,11 @@
-"""The compiled kernels against their definitions in NumPy, on every instruction set that the machine has."""
+"""The compiled kernels against their definitions in NumPy, on every instruction set: see conftest.py for which."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,11 +18,10 @@ from bezel.kernels.reference import Reference
 from bezel.testing import instruction_sets
 
 REFERENCE = Reference()
-
+Sets = Callable[..., Native]
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS and not os.environ.get("CI"), reason="the compiled kernels are not built")
-EVERY_SET = pytest.mark.parametrize("isa", SETS or ["missing"])
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -46,35 +48,34 @@ def pair(kernels: Native, format: Format, rows: int, columns: int) -> tuple:
     return packed
 
 
-@EVERY_SET
 @pytest.mark.parametrize("format", [Format.Q4_0, Format.Q5_0, Format.Q8_0])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (16, 64), (37, 96), (300, 640)])
-@pytest.mark.parametrize("tokens", [1, 2, 3, 17])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (16, 64), (31, 160), (37, 96), (300, 640)])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 7, 17])
 def test_quantised_products_equal_their_definition_bit_for_bit(
-    isa: str, format: Format, rows: int, columns: int, tokens: int
+    native: Sets, format: Format, rows: int, columns: int, tokens: int
 ) -> None:
-    kernels = Native(isa=isa)
+    kernels = native()
     matrix, expected = pair(kernels, format, rows, columns)
     x = normal(3, tokens, columns)
     x[0, :32] = 0
+    x[-1, -32:] = np.where(x[-1, -32:] > 0, 1, -1)  # codes of 127 and -127 alone: the largest sums
     np.testing.assert_array_equal(kernels.linear(matrix, x), REFERENCE.linear(expected, x))
 
 
-@EVERY_SET
 @pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q5_0, Format.Q8_0)])
-@pytest.mark.parametrize("tokens", [1, 9])
-def test_other_products_agree_to_rounding(isa: str, format: Format, tokens: int) -> None:
-    kernels = Native(isa=isa)
-    matrix, expected = pair(kernels, format, 37, 90 if format.block_elements == 1 else 512)
+@pytest.mark.parametrize("rows", [1, 17, 37])
+@pytest.mark.parametrize("tokens", [1, 3, 9])
+def test_other_products_agree_to_rounding(native: Sets, format: Format, rows: int, tokens: int) -> None:
+    kernels = native()
+    matrix, expected = pair(kernels, format, rows, 91 if format.block_elements == 1 else 512)
     x = normal(4, tokens, matrix.columns)
     wanted = REFERENCE.linear(expected, x)
     np.testing.assert_allclose(kernels.linear(matrix, x), wanted, atol=2e-6 * np.abs(wanted).max())
 
 
-@EVERY_SET
 @pytest.mark.parametrize("format", list(Format))
-def test_embedding_rows_equal_their_definition(isa: str, format: Format) -> None:
-    kernels = Native(isa=isa)
+def test_embedding_rows_equal_their_definition(native: Sets, format: Format) -> None:
+    kernels = native()
     matrix, expected = pair(kernels, format, 37, 512)
     ids = np.array([0, 36, 5, 5, 16], np.int32)
     np.testing.assert_array_equal(kernels.embed(matrix, ids, 3.7), REFERENCE.embed(expected, ids, 3.7))
@@ -82,23 +83,56 @@ def test_embedding_rows_equal_their_definition(isa: str, format: Format) -> None
         kernels.embed(matrix, np.array([37], np.int32), 1.0)
 
 
-@EVERY_SET
 @pytest.mark.parametrize("format", list(Format))
-def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(isa: str, format: Format) -> None:
-    kernels = Native(threads=2, isa=isa)
+def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(native: Sets, format: Format) -> None:
+    kernels = native(threads=2)
     matrix, _ = pair(kernels, format, 53, 256)
-    x = normal(5, 19, 256)
+    x = normal(5, 40, 256)
     together = kernels.linear(matrix, x)
-    for row in range(len(x)):
-        np.testing.assert_array_equal(kernels.linear(matrix, x[row : row + 1])[0], together[row])
-    np.testing.assert_array_equal(Native(threads=1, isa=isa).linear(matrix, x), together)
-    Native(threads=2)
+    for company in (1, 2, 5, 6, 7, 13):
+        for row in range(0, len(x), company):
+            found = kernels.linear(matrix, x[row : row + company])
+            np.testing.assert_array_equal(found, together[row : row + company])
+    np.testing.assert_array_equal(native(threads=1).linear(matrix, x), together)
+    native(threads=2)
 
 
-@EVERY_SET
+THREADS = """
+import numpy as np
+from bezel.kernels.interface import Format, KVView, Segment
+from bezel.kernels.library import Native
+
+rng = np.random.default_rng(1)
+x, q = rng.standard_normal((7, 512)).astype(np.float32), rng.standard_normal((9, 6, 40)).astype(np.float32)
+keys, values = rng.standard_normal((2, 40, 32, 2, 40)).astype(np.float32)
+view = KVView(keys, values, (np.arange(40, dtype=np.int32),))
+results = []
+for threads in (5, 3, 2, 1):
+    kernels = Native(threads)
+    assert kernels.threads == threads
+    outputs = [kernels.attention(q, view, [Segment(0, start, 9)], 0.3, window, None)
+               for start in (1200, 20) for window in (None, 700)]
+    for format in Format:
+        matrix = kernels.allocate(format, 83, 512)
+        raw = np.random.default_rng(2).integers(0, 60, (83, format.row_bytes(512)), np.uint8)
+        kernels.store_rows(matrix, 0, raw)
+        outputs += [kernels.linear(matrix, x), kernels.linear(matrix, x[:1])]
+    results.append(b"".join(output.tobytes() for output in outputs))
+assert np.isfinite(np.frombuffer(results[0], np.float32)).all()
+print(len(set(results)))
+"""
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_results_do_not_depend_on_how_many_threads_there_are(isa: str) -> None:
+    """In a process of its own: no more threads can be had than the first call started."""
+    run = subprocess.run([sys.executable, "-c", THREADS], env=os.environ | {"BEZEL_ISA": isa}, capture_output=True)
+    assert run.stdout.split() == [b"1"], run.stderr.decode()
+
+
 @pytest.mark.parametrize("n", [7, 16, 64, 640])
-def test_norms_agree(isa: str, n: int) -> None:
-    kernels = Native(isa=isa)
+def test_norms_agree(native: Sets, n: int) -> None:
+    kernels = native()
     x, weight = normal(6, 5, n), normal(7, n)
     for multiplier in (None, weight):
         wanted = REFERENCE.rms_norm(x, multiplier, 1e-6)
@@ -109,10 +143,9 @@ def test_norms_agree(isa: str, n: int) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
 
 
-@EVERY_SET
 @pytest.mark.parametrize("weighted", [True, False])
-def test_rotation_agrees(isa: str, weighted: bool) -> None:
-    kernels = Native(isa=isa)
+def test_rotation_agrees(native: Sets, weighted: bool) -> None:
+    kernels = native()
     angles = normal(9, 40, 12)
     rope = Rope(np.cos(angles), np.sin(angles))
     weight = normal(10, 24) if weighted else None
@@ -123,13 +156,14 @@ def test_rotation_agrees(isa: str, weighted: bool) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
 
 
-@EVERY_SET
 @pytest.mark.parametrize("window", [None, 1, 5, 40])
 @pytest.mark.parametrize("cap", [None, 2.0])
-@pytest.mark.parametrize("head_dim", [8, 20, 64])
-def test_attention_agrees_and_rows_stand_alone(isa: str, window: int | None, cap: float | None, head_dim: int) -> None:
-    kernels = Native(isa=isa)
-    rng = np.random.default_rng(12)
+@pytest.mark.parametrize("head_dim", [8, 20, 48, 80])
+def test_attention_agrees_and_rows_stand_alone(
+    native: Sets, window: int | None, cap: float | None, head_dim: int
+) -> None:
+    kernels = native()
+    rng, scale = np.random.default_rng(12), 0.8 * head_dim**-0.5
     lengths, starts = (9, 1, 33), (3, 30, 0)
     tables = tuple(
         np.array(rng.permutation(20)[: -(-(s + n) // 8)], np.int32) for s, n in zip(starts, lengths, strict=True)
@@ -141,8 +175,8 @@ def test_attention_agrees_and_rows_stand_alone(isa: str, window: int | None, cap
         segments.append(Segment(row, start, length))
         row += length
     q = normal(15, row, 4, head_dim) * 3
-    ours = kernels.attention(q, view, segments, 0.3, window, cap)
-    wanted = REFERENCE.attention(q, view, segments, 0.3, window, cap)
+    ours = kernels.attention(q, view, segments, scale, window, cap)
+    wanted = REFERENCE.attention(q, view, segments, scale, window, cap)
     np.testing.assert_allclose(ours, wanted, atol=3e-6)
     for segment, table in zip(segments, tables, strict=True):
         for i in (0, segment.length - 1):
@@ -150,7 +184,7 @@ def test_attention_agrees_and_rows_stand_alone(isa: str, window: int | None, cap
                 q[segment.row + i : segment.row + i + 1],
                 KVView(keys, values, (table,)),
                 [Segment(0, segment.start + i, 1)],
-                0.3,
+                scale,
                 window,
                 cap,
             )
@@ -159,9 +193,19 @@ def test_attention_agrees_and_rows_stand_alone(isa: str, window: int | None, cap
         kernels.attention(q[:1], KVView(keys, values, (np.array([-1], np.int32),)), [Segment(0, 3, 1)], 0.3, None, None)
 
 
-@EVERY_SET
-def test_the_cache_is_written_where_the_table_says(isa: str) -> None:
-    kernels = Native(isa=isa)
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (3, 1), (5, 1), (6, 2), (8, 1), (4, 4)])
+def test_heads_share_keys_in_any_number(native: Sets, heads: int, kv_heads: int) -> None:
+    table = np.array([2, 0, 1], np.int32)
+    view = KVView(normal(24, 3, 16, kv_heads, 48), normal(25, 3, 16, kv_heads, 48), (table,))
+    fused = normal(26, 5, 2 * heads, 48)
+    segments = [Segment(0, 40, 5)]
+    for q in (fused[:, :heads], fused[:, heads:]):
+        wanted = REFERENCE.attention(q, view, segments, 0.4, 30, 5.0)
+        np.testing.assert_allclose(native().attention(q, view, segments, 0.4, 30, 5.0), wanted, atol=3e-6)
+
+
+def test_the_cache_is_written_where_the_table_says(native: Sets) -> None:
+    kernels = native()
     k, v = normal(16, 7, 2, 4), normal(17, 7, 2, 4)
     views = [
         KVView(np.zeros((4, 4, 2, 4), np.float32), np.zeros((4, 4, 2, 4), np.float32), (np.array([3, 1], np.int32),))
@@ -173,9 +217,8 @@ def test_the_cache_is_written_where_the_table_says(isa: str) -> None:
     np.testing.assert_array_equal(views[0].values, views[1].values)
 
 
-@EVERY_SET
-def test_gates_and_caps_agree_out_to_their_limits(isa: str) -> None:
-    kernels = Native(isa=isa)
+def test_gates_and_caps_agree_out_to_their_limits(native: Sets) -> None:
+    kernels = native()
     gate_up = np.concatenate([normal(18, 3, 2 * 37), np.float32([[-1e4] * 37 + [1] * 37, [1e4] * 37 + [2] * 37])])
     np.testing.assert_allclose(kernels.geglu(gate_up), REFERENCE.geglu(gate_up), rtol=3e-6, atol=1e-6)
     ours, theirs = normal(19, 5, 9) * 100, normal(19, 5, 9) * 100
@@ -195,6 +238,15 @@ def test_a_forked_process_has_its_own_threads() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_the_environment_forces_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for isa in SETS:
+        monkeypatch.setenv("BEZEL_ISA", isa)
+        assert Native().isa == isa
+    monkeypatch.setenv("BEZEL_ISA", "avx9000")
+    with pytest.raises(InvalidRequestError, match="avx9000"):
+        Native()
+
+
 def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequestError, match="avx9000"):
         Native(isa="avx9000")
@@ -206,10 +258,9 @@ def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         kernels.linear(kernels.allocate(Format.F32, 4, 4), normal(21, 4, 4).T)
 
 
-@EVERY_SET
 @pytest.mark.parametrize("window", [None, 600])
-def test_long_attention_agrees_however_it_is_shared_out(isa: str, window: int | None) -> None:
-    kernels = Native(threads=3, isa=isa)
+def test_long_attention_agrees_however_it_is_shared_out(native: Sets, window: int | None) -> None:
+    kernels = native(threads=3)
     positions, block = 1300, 32
     blocks = -(-positions // block)
     table = np.random.default_rng(20).permutation(blocks).astype(np.int32)

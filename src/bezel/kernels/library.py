@@ -23,8 +23,7 @@ from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 4
-INSTRUCTION_SETS = ("portable", "avx2", "avx512")
+ABI_VERSION = 5
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -78,6 +77,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def instruction_sets() -> tuple[str, ...]:
+    """Those that this processor can run, plainest first and best last. KernelLibraryError where nothing is built."""
+    library = _library()
+    library.bezel_instruction_sets.restype = ctypes.c_char_p
+    return tuple(library.bezel_instruction_sets().decode().split())
+
+
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 _SIGNATURES = {
     "store": "qqPqqP",
@@ -122,8 +128,8 @@ class Rows:
 class Native:
     """Implements `Kernels`; see there for what each method promises, and `reference` for the definitions.
 
-    `isa` is one of INSTRUCTION_SETS (default: $BEZEL_ISA, else the best that the processor has); `threads` is for
-    the whole process (default: $BEZEL_THREADS, else one for each processor that may be used). Raises
+    `isa` is one of `instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the whole
+    process (default: $BEZEL_THREADS, else one for each processor that may be used). Raises
     InvalidRequestError for values that cannot be, KernelLibraryError where the library is missing.
     """
 
@@ -131,12 +137,11 @@ class Native:
 
     def __init__(self, threads: int | None = None, isa: str | None = None) -> None:
         self._library = _library()
-        best = INSTRUCTION_SETS[self._library.bezel_best_isa()]
-        self.isa = isa or os.environ.get("BEZEL_ISA") or best
-        if self.isa not in INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1]:
+        usable = instruction_sets()
+        self.isa = isa or os.environ.get("BEZEL_ISA") or usable[-1]
+        if self.isa not in usable:
             raise InvalidRequestError(
-                f"instruction set {self.isa!r} cannot be used; this processor runs "
-                + ", ".join(INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1])
+                f"instruction set {self.isa!r} cannot be used; this processor runs {', '.join(usable)}"
             )
         self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
         self._library.bezel_replay.argtypes = (ctypes.c_char_p, ctypes.c_long)

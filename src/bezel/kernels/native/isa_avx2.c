@@ -3,6 +3,19 @@
 #include <immintrin.h>
 #include "vectors.h"
 
+/* Two products of a code under 128 and a byte fit into 16 bits: 2 * 127 * 128 < 32768. */
+static inline v16i dot4(v16i sum, v16i weights, int32_t x) {
+    __m256i s[2], w[2], repeated = _mm256_set1_epi32(x), ones = _mm256_set1_epi16(1);
+    memcpy(s, &sum, 64);
+    memcpy(w, &weights, 64);
+    for (int i = 0; i < 2; i++)
+        s[i] = _mm256_add_epi32(s[i], _mm256_madd_epi16(_mm256_maddubs_epi16(w[i], repeated), ones));
+    memcpy(&sum, s, 64);
+    return sum;
+}
+
+enum { BIAS = 0, TOKENS = 2 };
+
 /* Bytes are widened to 16 bits, even and odd ones apart: maddubs would saturate. */
 static inline __m256i dot4_half(__m256i sum, __m256i weights, __m256i x) {
     __m256i even = _mm256_and_si256(weights, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(weights, 8);
@@ -11,7 +24,7 @@ static inline __m256i dot4_half(__m256i sum, __m256i weights, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(odd, x_odd));
 }
 
-static inline v16i dot4(v16i sum, v16i weights, int32_t x) {
+static inline v16i dot4_bytes(v16i sum, v16i weights, int32_t x) {
     __m256i s[2], w[2], repeated = _mm256_set1_epi32(x);
     memcpy(s, &sum, 64);
     memcpy(w, &weights, 64);

@@ -7,6 +7,10 @@ static inline v16i dot4(v16i sum, v16i weights, int32_t x) {
     return (v16i)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)weights, _mm512_set1_epi32(x));
 }
 
+enum { BIAS = 0, TOKENS = 6 };
+
+static inline v16i dot4_bytes(v16i sum, v16i weights, int32_t x) { return dot4(sum, weights, x); }
+
 static inline v16f half16(const uint16_t *p) { return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 
 static inline v16f fma16(v16f a, v16f b, v16f c) { return (v16f)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }

@@ -1,4 +1,11 @@
-/* Every kernel, once per instruction set: the including file gives NAME, dot4 and half16.
+/* Every kernel, once per instruction set. The including file gives NAME and, over 16 lanes:
+
+   dot4(sum, w, x)        sum + w.x of 4 bytes a lane: codes of w under 128, signed x repeated in every lane
+   dot4_bytes(sum, w, x)  the same for codes of any byte, from each of which BIAS (0 or 128) is taken off first
+   half16(p)              16 float16 as float32
+   fma16(a, b, c)         a * b + c
+   TOKENS                 rows of x whose sums over two blocks fit into the registers
+
    What each computes is stated in kernels/interface.py and defined by kernels/reference.py. */
 
 #include "pool.h"

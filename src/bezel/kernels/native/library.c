@@ -1,21 +1,29 @@
 /* What the library is and what this processor can run. */
 #include "pool.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 4; }
+EXPORT int bezel_abi_version(void) { return 5; }
 
-/* 2: AVX-512 with VNNI, 1: AVX2 with FMA and F16C, 0: portable C. */
-EXPORT int bezel_best_isa(void) {
+/* The instruction sets that this processor can run, plainest first and best last, with spaces between. */
+EXPORT const char *bezel_instruction_sets(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
-        return 2;
-    return avx2 ? 1 : 0;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+        return "portable";
+    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vnni");
+    return avx512 ? "portable avx2 avx512" : "portable avx2";
+#elif defined(__aarch64__) && defined(__linux__)
+    const unsigned long dot_products = 1 << 20; /* HWCAP_ASIMDDP, which older headers lack */
+    return getauxval(AT_HWCAP) & dot_products ? "portable neon" : "portable";
 #else
-    return 0;
+    return "portable";
 #endif
 }
 

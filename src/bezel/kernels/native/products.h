@@ -14,10 +14,14 @@ typedef struct {
     int failed;
 } Product;
 
+INLINE v16i dot4_of(const int format, v16i sum, v16i weights, int32_t x) {
+    return format == Q8_0 ? dot4_bytes(sum, weights, x) : dot4(sum, weights, x);
+}
+
 static void NAME(round_rows)(void *arguments, long first, long last) {
     Product *p = arguments;
     long groups = p->matrix->columns / GROUP;
-    int offset = p->matrix->format == Q8_0 ? 128 : 8;
+    int offset = p->matrix->format == Q8_0 ? 128 - BIAS : 8;
     for (long i = first * groups; i < last * groups; i++) {
         v16f low = load16(p->x + i * GROUP), high = load16(p->x + i * GROUP + LANES);
         float largest = max16(max_of(abs16(low), abs16(high)));
@@ -56,7 +60,7 @@ INLINE void sixteen_rows(const Product *p, long block, const int tile, const int
             int32_t x[8];
             memcpy(x, p->codes + at * GROUP, 32);
             v16i dot = (v16i){0} + p->offsets[at];
-            for (int j = 0; j < 8; j++) dot = dot4(dot, (v16i)w[j], x[j]);
+            for (int j = 0; j < 8; j++) dot = dot4_of(format, dot, (v16i)w[j], x[j]);
             sums[t] += __builtin_convertvector(dot, v16f) * (scale * p->scales[at]);
         }
     }
@@ -100,7 +104,7 @@ INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *sca
 }
 
 INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scales, long block, long token,
-                       const int tile) {
+                       const int tile, const int format) {
     long rows = p->matrix->rows, groups = p->matrix->columns / GROUP;
     v16f first[WIDE], second[WIDE];
 #pragma GCC unroll 8
@@ -118,7 +122,7 @@ INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scal
             for (int t = 0; t < tile; t++) {
                 int32_t x;
                 memcpy(&x, p->codes + ((token + t) * groups + g) * GROUP + 4 * j, 4);
-                a[t] = dot4(a[t], w, x), b[t] = dot4(b[t], v, x);
+                a[t] = dot4_of(format, a[t], w, x), b[t] = dot4_of(format, b[t], v, x);
             }
         }
         v16f scale = load16(scales + g * LANES), other = load16(scales + (groups + g) * LANES);
@@ -138,9 +142,7 @@ INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scal
     }
 }
 
-/* Parallel over pairs of blocks. */
-static void NAME(many_tokens)(void *arguments, long first, long last) {
-    Product *p = arguments;
+INLINE void many_tokens_of(Product *p, long first, long last, const int format) {
     long groups = p->matrix->columns / GROUP, blocks = (p->matrix->rows + LANES - 1) / LANES;
     uint8_t *codes = aligned_alloc(64, 2 * groups * (512 + 64));
     if (!codes) {
@@ -153,11 +155,19 @@ static void NAME(many_tokens)(void *arguments, long first, long last) {
         for (long i = 0; i < 2 && 2 * pair + i < blocks; i++)
             unpack_block(p->matrix, 2 * pair + i, codes + i * groups * 512, scales + i * groups * LANES);
         long token = 0;
-        for (; token + WIDE <= p->tokens; token += WIDE) two_blocks(p, codes, scales, 2 * pair, token, WIDE);
-        for (; token + 2 <= p->tokens; token += 2) two_blocks(p, codes, scales, 2 * pair, token, 2);
-        for (; token < p->tokens; token++) two_blocks(p, codes, scales, 2 * pair, token, 1);
+        for (; token + TOKENS <= p->tokens; token += TOKENS)
+            two_blocks(p, codes, scales, 2 * pair, token, TOKENS, format);
+        for (; token + 2 <= p->tokens; token += 2) two_blocks(p, codes, scales, 2 * pair, token, 2, format);
+        for (; token < p->tokens; token++) two_blocks(p, codes, scales, 2 * pair, token, 1, format);
     }
     free(codes);
+}
+
+/* Parallel over pairs of blocks. */
+static void NAME(many_tokens)(void *arguments, long first, long last) {
+    Product *p = arguments;
+    if (p->matrix->format == Q8_0) many_tokens_of(p, first, last, Q8_0);
+    else many_tokens_of(p, first, last, Q4_0);
 }
 
 /* `sum` gains a.b lane by lane; what is left behind the last 16 goes to the first lanes. */
