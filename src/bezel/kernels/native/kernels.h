@@ -1,9 +1,9 @@
-/* Every kernel, once per instruction set. The including file gives NAME and, over 16 lanes:
+/* Every kernel, once per instruction set. The including file gives NAME, PARTS and, over the processor's own vectors:
 
    dot4(sum, w, x)        sum + w.x of 4 bytes a lane: codes of w under 128, signed x repeated in every lane
    dot4_bytes(sum, w, x)  the same for codes of any byte, from each of which BIAS (0 or 128) is taken off first
-   half16(p)              16 float16 as float32
-   fma16(a, b, c)         a * b + c
+   half_part(p)           float16 as float32
+   fma_part(a, b, c)      a * b + c
    TOKENS                 rows of x whose sums over two blocks fit into the registers
 
    What each computes is stated in kernels/interface.py and defined by kernels/reference.py. */
@@ -24,6 +24,36 @@ typedef struct {
     long rows, columns;
     uint8_t *data;
 } Matrix;
+
+INLINE vpf load_part(const float *p) {
+    vpf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE vpi load_codes(const uint8_t *p) {
+    vpi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE v16f half16(const uint16_t *p) {
+    v16f all;
+    for (int part = 0; part < PARTS; part++) {
+        vpf v = half_part(p + part * LANES / PARTS);
+        memcpy((char *)&all + part * sizeof v, &v, sizeof v);
+    }
+    return all;
+}
+
+INLINE v16f fma16(v16f a, v16f b, v16f c) {
+    for (int part = 0; part < PARTS; part++) {
+        vpf x = load_part((float *)&a + part * LANES / PARTS), y = load_part((float *)&b + part * LANES / PARTS);
+        vpf z = fma_part(x, y, load_part((float *)&c + part * LANES / PARTS));
+        memcpy((char *)&c + part * sizeof z, &z, sizeof z);
+    }
+    return c;
+}
 
 #include "packing.h"
 #include "products.h"

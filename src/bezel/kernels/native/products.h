@@ -14,8 +14,36 @@ typedef struct {
     int failed;
 } Product;
 
-INLINE v16i dot4_of(const int format, v16i sum, v16i weights, int32_t x) {
-    return format == Q8_0 ? dot4_bytes(sum, weights, x) : dot4(sum, weights, x);
+enum { PART = LANES / PARTS, /* rows */ PART_BYTES = 64 / PARTS };
+
+/* Four columns of 16 rows, and the four that lie 16 further: in the halves of the same bytes, or 256 bytes on. */
+INLINE void get_codes(vpi *near, vpi *far, const uint8_t *at, const int halves) {
+    EVERY_PART {
+        vpi codes = load_codes(at + part * PART_BYTES);
+        near[part] = halves ? codes & 0x0f0f0f0f : codes;
+        far[part] = halves ? codes >> 4 & 0x0f0f0f0f : load_codes(at + 256 + part * PART_BYTES);
+    }
+}
+
+/* dots[t] of `tile` tokens gain 4 columns of 16 rows. */
+INLINE void add_dots(vpi dots[][PARTS], const vpi *weights, const int8_t *x, long stride, const int tile,
+                     const int format) {
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) {
+        int32_t four;
+        memcpy(&four, x + t * stride, 4);
+        EVERY_PART dots[t][part] =
+            format == Q8_0 ? dot4_bytes(dots[t][part], weights[part], four) : dot4(dots[t][part], weights[part], four);
+    }
+}
+
+/* Rows of the result, as many of the 16 as there are. */
+INLINE void put_rows(float *out, const vpf *sums, long count) {
+    EVERY_PART {
+        long left = count - part * PART;
+        if (left >= PART) memcpy(out + part * PART, &sums[part], PART_BYTES);
+        else if (left > 0) memcpy(out + part * PART, &sums[part], 4 * left);
+    }
 }
 
 static void NAME(round_rows)(void *arguments, long first, long last) {
@@ -38,35 +66,32 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
 }
 
 INLINE void sixteen_rows(const Product *p, long block, const int tile, const int format) {
-    long rows = p->matrix->rows, groups = p->matrix->columns / GROUP, size = group_bytes(format);
+    long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP, size = group_bytes(format);
     const uint8_t *group = p->matrix->data + block * groups * size;
-    v16f sums[WIDE - 1];
+    vpf sums[WIDE - 1][PARTS];
 #pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) sums[t] = all16(0);
+    for (int t = 0; t < tile; t++) EVERY_PART sums[t][part] = (vpf){0};
     for (long g = 0; g < groups; g++, group += size) {
-        v16f scale = half16((const uint16_t *)group);
-        v16u w[8];
-        if (format == Q8_0) memcpy(w, group + 32, 512);
-        else
-            for (int j = 0; j < 4; j++) {
-                v16u both;
-                memcpy(&both, group + 32 + 64 * j, 64);
-                w[j] = both & 0x0f0f0f0fu;
-                w[j + 4] = both >> 4 & 0x0f0f0f0fu;
-            }
+        const int8_t *x = p->codes + g * GROUP;
+        vpi dots[WIDE - 1][PARTS];
 #pragma GCC unroll 8
-        for (int t = 0; t < tile; t++) {
-            long at = t * groups + g;
-            int32_t x[8];
-            memcpy(x, p->codes + at * GROUP, 32);
-            v16i dot = (v16i){0} + p->offsets[at];
-            for (int j = 0; j < 8; j++) dot = dot4_of(format, dot, (v16i)w[j], x[j]);
-            sums[t] += __builtin_convertvector(dot, v16f) * (scale * p->scales[at]);
+        for (int t = 0; t < tile; t++) EVERY_PART dots[t][part] = (vpi){0} + p->offsets[t * groups + g];
+#pragma GCC unroll 8
+        for (int j = 0; j < 4; j++) {
+            vpi w[PARTS], v[PARTS];
+            get_codes(w, v, group + 32 + 64 * j, format != Q8_0);
+            add_dots(dots, w, x + 4 * j, columns, tile, format);
+            add_dots(dots, v, x + 16 + 4 * j, columns, tile, format);
         }
-    }
-    long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
+        vpf scale[PARTS];
+        EVERY_PART scale[part] = half_part((const uint16_t *)group + part * PART);
 #pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) memcpy(p->out + t * rows + block * LANES, &sums[t], 4 * count);
+        for (int t = 0; t < tile; t++)
+            EVERY_PART sums[t][part] +=
+                __builtin_convertvector(dots[t][part], vpf) * (scale[part] * p->scales[t * groups + g]);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < tile; t++) put_rows(p->out + t * rows + block * LANES, sums[t], rows - block * LANES);
 }
 
 /* All tokens, fewer than WIDE, share each group of weights that is unpacked. */
@@ -105,40 +130,41 @@ INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *sca
 
 INLINE void two_blocks(const Product *p, const uint8_t *codes, const float *scales, long block, long token,
                        const int tile, const int format) {
-    long rows = p->matrix->rows, groups = p->matrix->columns / GROUP;
-    v16f first[WIDE], second[WIDE];
+    long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP;
+    vpf first[WIDE][PARTS], second[WIDE][PARTS];
 #pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) first[t] = second[t] = all16(0);
+    for (int t = 0; t < tile; t++) EVERY_PART first[t][part] = second[t][part] = (vpf){0};
     for (long g = 0; g < groups; g++) {
-        v16i a[WIDE], b[WIDE];
+        const int8_t *x = p->codes + token * columns + g * GROUP;
+        vpi a[WIDE][PARTS], b[WIDE][PARTS];
 #pragma GCC unroll 8
-        for (int t = 0; t < tile; t++) a[t] = b[t] = (v16i){0} + p->offsets[(token + t) * groups + g];
+        for (int t = 0; t < tile; t++)
+            EVERY_PART a[t][part] = b[t][part] = (vpi){0} + p->offsets[(token + t) * groups + g];
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++) {
-            v16i w, v;
-            memcpy(&w, codes + g * 512 + 64 * j, 64);
-            memcpy(&v, codes + (groups + g) * 512 + 64 * j, 64);
-#pragma GCC unroll 8
-            for (int t = 0; t < tile; t++) {
-                int32_t x;
-                memcpy(&x, p->codes + ((token + t) * groups + g) * GROUP + 4 * j, 4);
-                a[t] = dot4_of(format, a[t], w, x), b[t] = dot4_of(format, b[t], v, x);
-            }
+            const uint8_t *at = codes + g * 512 + 64 * j, *other = at + groups * 512;
+            vpi w[PARTS], v[PARTS];
+            EVERY_PART w[part] = load_codes(at + part * PART_BYTES), v[part] = load_codes(other + part * PART_BYTES);
+            add_dots(a, w, x + 4 * j, columns, tile, format);
+            add_dots(b, v, x + 4 * j, columns, tile, format);
         }
-        v16f scale = load16(scales + g * LANES), other = load16(scales + (groups + g) * LANES);
+        const float *scale = scales + g * LANES, *other = scale + groups * LANES;
 #pragma GCC unroll 8
         for (int t = 0; t < tile; t++) {
             float of_x = p->scales[(token + t) * groups + g];
-            first[t] += __builtin_convertvector(a[t], v16f) * (scale * of_x);
-            second[t] += __builtin_convertvector(b[t], v16f) * (other * of_x);
+            EVERY_PART {
+                vpf one = load_part(scale + part * PART) * of_x, two = load_part(other + part * PART) * of_x;
+                first[t][part] += __builtin_convertvector(a[t][part], vpf) * one;
+                second[t][part] += __builtin_convertvector(b[t][part], vpf) * two;
+            }
         }
     }
-    long left = rows - block * LANES, count = left < 2 * LANES ? left : 2 * LANES;
+    long left = rows - block * LANES;
 #pragma GCC unroll 8
     for (int t = 0; t < tile; t++) {
         float *out = p->out + (token + t) * rows + block * LANES;
-        memcpy(out, &first[t], 4 * (count < LANES ? count : LANES));
-        if (count > LANES) memcpy(out + LANES, &second[t], 4 * (count - LANES));
+        put_rows(out, first[t], left);
+        put_rows(out + LANES, second[t], left - LANES);
     }
 }
 
@@ -244,34 +270,35 @@ INLINE void whole_rows(const Product *p, long first, long last, const int format
     }
 }
 
+enum { PAIRED = TOKENS < 6 ? TOKENS : TILE };
+
 /* A block of 16 interleaved BF16 rows times `tile` tokens: even and odd columns are summed apart. */
 INLINE void paired_rows(const Product *p, long block, long token, const int tile) {
     long rows = p->matrix->rows, columns = p->matrix->columns, pairs = (columns + 1) / 2;
     const uint8_t *weights = p->matrix->data + block * pairs * 64;
-    v16f even[TILE], odd[TILE];
+    const float *x = p->x + token * columns;
+    vpf even[PAIRED][PARTS], odd[PAIRED][PARTS];
 #pragma GCC unroll 8
-    for (int t = 0; t < tile; t++) even[t] = odd[t] = all16(0);
-    for (long i = 0; i < columns / 2; i++) {
-        v16u both;
-        memcpy(&both, weights + 64 * i, 64);
-        v16f low = (v16f)(both << 16), high = (v16f)(both & 0xffff0000u);
+    for (int t = 0; t < tile; t++) EVERY_PART even[t][part] = odd[t][part] = (vpf){0};
+    for (long i = 0; i < columns / 2; i++) EVERY_PART {
+        vpi both = load_codes(weights + 64 * i + part * PART_BYTES);
+        vpf low = (vpf)(both << 16), high = (vpf)(both & (int32_t)0xffff0000);
 #pragma GCC unroll 8
         for (int t = 0; t < tile; t++) {
-            const float *x = p->x + (token + t) * columns + 2 * i;
-            even[t] = fma16(low, all16(x[0]), even[t]), odd[t] = fma16(high, all16(x[1]), odd[t]);
+            const float *two = x + t * columns + 2 * i;
+            even[t][part] = fma_part(low, two[0] - (vpf){0}, even[t][part]);
+            odd[t][part] = fma_part(high, two[1] - (vpf){0}, odd[t][part]);
         }
     }
-    if (columns % 2) {
-        v16u both;
-        memcpy(&both, weights + 64 * (pairs - 1), 64);
+    if (columns % 2) EVERY_PART {
+        vpf last = (vpf)(load_codes(weights + 64 * (pairs - 1) + part * PART_BYTES) << 16);
         for (int t = 0; t < tile; t++)
-            even[t] = fma16((v16f)(both << 16), all16(p->x[(token + t + 1) * columns - 1]), even[t]);
+            even[t][part] = fma_part(last, x[(t + 1) * columns - 1] - (vpf){0}, even[t][part]);
     }
-    long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
 #pragma GCC unroll 8
     for (int t = 0; t < tile; t++) {
-        v16f sum = even[t] + odd[t];
-        memcpy(p->out + (token + t) * rows + block * LANES, &sum, 4 * count);
+        EVERY_PART even[t][part] += odd[t][part];
+        put_rows(p->out + (token + t) * rows + block * LANES, even[t], rows - block * LANES);
     }
 }
 
@@ -279,7 +306,7 @@ static void NAME(paired)(void *arguments, long first, long last) {
     const Product *p = arguments;
     for (long block = first; block < last; block++) {
         long token = 0;
-        for (; token + TILE <= p->tokens; token += TILE) paired_rows(p, block, token, TILE);
+        for (; token + PAIRED <= p->tokens; token += PAIRED) paired_rows(p, block, token, PAIRED);
         for (; token < p->tokens; token++) paired_rows(p, block, token, 1);
     }
 }
@@ -290,63 +317,65 @@ static void NAME(whole)(void *arguments, long first, long last) {
     else whole_rows(p, first, last, F32);
 }
 
-INLINE v16f small16(const uint8_t *p, int is_signed) {
-    v16c bytes;
-    memcpy(&bytes, p, 16);
-    v16i wide = __builtin_convertvector(bytes, v16i);
-    return __builtin_convertvector(is_signed ? wide : wide & 255, v16f);
+/* Small scales, a byte a row. */
+INLINE vpf small_part(const uint8_t *p, int is_signed) {
+    vpi wide;
+    for (int i = 0; i < PART; i++) wide[i] = is_signed ? (int8_t)p[i] : p[i];
+    return __builtin_convertvector(wide, vpf);
 }
 
-/* A block of 16 rows of a K matrix times `tile` tokens. */
+enum { K_TILE = TOKENS < 4 ? TOKENS : 4 };
+
+/* A block of 16 rows of a K matrix times `tile` tokens. Only Q6_K has scales of its own for either half of a group. */
 INLINE void k_rows(const Product *p, long block, long token, const int tile, const int format) {
-    long rows = p->matrix->rows, blocks = p->matrix->columns / 256, groups = p->matrix->columns / GROUP;
-    const uint8_t *at = p->matrix->data + block * blocks * k_bytes(format);
-    v16f sums[4];
+    long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP;
+    const uint8_t *at = p->matrix->data + block * (columns / 256) * k_bytes(format), *head = at;
+    vpf sums[K_TILE][PARTS];
 #pragma GCC unroll 4
-    for (int t = 0; t < tile; t++) sums[t] = all16(0);
+    for (int t = 0; t < tile; t++) EVERY_PART sums[t][part] = (vpf){0};
     for (long g = 0; g < groups; g++, at += k_group(format)) {
-        v16f d, minimum = all16(0);
-        const uint8_t *head = at - g % 8 * k_group(format);
-        if (g % 8 == 0) at += k_head(format);
-        else head -= k_head(format);
-        d = half16((const uint16_t *)head);
-        if (format != Q6_K) minimum = half16((const uint16_t *)(head + 32)) * small16(at + 16, 0);
-        v16f scale = d * small16(at, format == Q6_K), other = d * small16(at + 16, 1);
-        v16u w[8];
-        if (format != Q4_K) memcpy(w, at + 32, 512);
-        else
-            for (int j = 0; j < 4; j++) {
-                v16u both;
-                memcpy(&both, at + 32 + 64 * j, 64);
-                w[j] = both & 0x0f0f0f0fu, w[j + 4] = both >> 4 & 0x0f0f0f0fu;
-            }
+        if (g % 8 == 0) head = at, at += k_head(format);
+        const int8_t *x = p->codes + token * columns + g * GROUP;
+        const int32_t *halves = p->halves + 2 * (token * groups + g);
+        vpi low[K_TILE][PARTS], high[K_TILE][PARTS];
 #pragma GCC unroll 4
-        for (int t = 0; t < tile; t++) {
-            long place = (token + t) * groups + g;
-            const int32_t *halves = p->halves + 2 * place;
-            float of_x = p->scales[place];
-            int32_t x[8];
-            memcpy(x, p->codes + place * GROUP, 32);
-            v16i low = (v16i){0}, high = low;
-            if (format == Q6_K) low -= 32 * halves[0], high -= 32 * halves[1];
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) low = dot4(low, (v16i)w[j], x[j]), high = dot4(high, (v16i)w[j + 4], x[j + 4]);
+        for (int t = 0; t < tile; t++) EVERY_PART {
+            low[t][part] = high[t][part] = (vpi){0};
             if (format == Q6_K)
-                sums[t] += (__builtin_convertvector(low, v16f) * scale + __builtin_convertvector(high, v16f) * other) * of_x;
-            else
-                sums[t] += (__builtin_convertvector(low + high, v16f) * scale -
-                            minimum * (float)(halves[0] + halves[1])) * of_x;
+                low[t][part] -= 32 * halves[2 * t * groups], high[t][part] -= 32 * halves[2 * t * groups + 1];
+        }
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            vpi w[PARTS], v[PARTS];
+            get_codes(w, v, at + 32 + 64 * j, format == Q4_K);
+            add_dots(low, w, x + 4 * j, columns, tile, format);
+            add_dots(format == Q6_K ? high : low, v, x + 16 + 4 * j, columns, tile, format);
+        }
+        EVERY_PART {
+            vpf d = half_part((const uint16_t *)head + part * PART), scale = d, other = d;
+            scale *= small_part(at + part * PART, format == Q6_K);
+            if (format == Q6_K) other *= small_part(at + 16 + part * PART, 1);
+            else other = half_part((const uint16_t *)head + 16 + part * PART) * small_part(at + 16 + part * PART, 0);
+#pragma GCC unroll 4
+            for (int t = 0; t < tile; t++) {
+                const int32_t *half = halves + 2 * t * groups;
+                float of_x = p->scales[(token + t) * groups + g];
+                vpf sum = __builtin_convertvector(low[t][part], vpf) * scale;
+                if (format == Q6_K) sum += __builtin_convertvector(high[t][part], vpf) * other;
+                else sum -= other * (float)(half[0] + half[1]);
+                sums[t][part] += sum * of_x;
+            }
         }
     }
-    long count = rows - block * LANES < LANES ? rows - block * LANES : LANES;
 #pragma GCC unroll 4
-    for (int t = 0; t < tile; t++) memcpy(p->out + (token + t) * rows + block * LANES, &sums[t], 4 * count);
+    for (int t = 0; t < tile; t++)
+        put_rows(p->out + (token + t) * rows + block * LANES, sums[t], rows - block * LANES);
 }
 
 INLINE void k_blocks_of(const Product *p, long first, long last, const int format) {
     for (long block = first; block < last; block++) {
         long token = 0;
-        for (; token + 4 <= p->tokens; token += 4) k_rows(p, block, token, 4, format);
+        for (; token + K_TILE <= p->tokens; token += K_TILE) k_rows(p, block, token, K_TILE, format);
         for (; token < p->tokens; token++) k_rows(p, block, token, 1, format);
     }
 }

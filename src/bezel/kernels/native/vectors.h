@@ -12,6 +12,14 @@ typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef int8_t v16c __attribute__((vector_size(16)));
 
+/* The processor's own vectors, of which 16 lanes are PARTS: what sums are kept in, since the compiler holds wider ones
+   in memory. */
+typedef float vpf __attribute__((vector_size(64 / PARTS)));
+typedef int32_t vpi __attribute__((vector_size(64 / PARTS)));
+typedef uint32_t vpu __attribute__((vector_size(64 / PARTS)));
+
+#define EVERY_PART _Pragma("GCC unroll 4") for (int part = 0; part < PARTS; part++)
+
 static inline v16f load16(const float *p) {
     v16f v;
     memcpy(&v, p, 64);
