@@ -16,12 +16,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from bezel.generation.cache import Cache
 from bezel.kernels.formats import quantize
-from bezel.kernels.interface import F32, Format, Rope
+from bezel.kernels.interface import CACHE_FORMATS, F32, Format, Rope
 from bezel.kernels.library import Matrix, Native
 from bezel.models.interface import Batch, CacheSpec, LayerCache
 from bezel.models.rope import rope_table
@@ -73,8 +74,8 @@ def linear_rows(kernels: Native) -> Iterator[Row]:
 def attention_rows(kernels: Native) -> Iterator[Row]:
     """Attention of one token at depth and of a chunk, full and sliding; and the cache's writes."""
     rng = np.random.default_rng(2)
-    for window in (None, WINDOW):
-        cache = Cache(CacheSpec((LayerCache(1, HEAD_DIM, window),)), CONTEXT)
+    for window, format in product((None, WINDOW), CACHE_FORMATS):
+        cache = Cache(CacheSpec((LayerCache(1, HEAD_DIM, window),), format), CONTEXT)
         cache.begin(0)
         for start, tokens in ((0, 512), *((at, 512) for at in range(512, 8192, 512)), (8192, 1)):
             k = rng.standard_normal((tokens, 1, HEAD_DIM), np.float32)
@@ -82,10 +83,11 @@ def attention_rows(kernels: Native) -> Iterator[Row]:
             batch = Batch.of([(range(tokens), start, False)])
             kv = cache.view([(0, start, tokens)]).layer(0)
             kernels.write_cache(k, k, kv, batch.segments)
-            kind = "full" if window is None else f"window {window}"
+            kind = f"{format.name}, " + ("full" if window is None else f"window {window}")
             if start == 512 and window is None:
                 yield Row(
-                    "write_cache, 512 tokens", lambda k=k, kv=kv, b=batch: kernels.write_cache(k, k, kv, b.segments)
+                    f"write_cache {format.name}, 512 tokens",
+                    lambda k=k, kv=kv, b=batch: kernels.write_cache(k, k, kv, b.segments),
                 )
             if start in (512, 8192):
                 seen = sum(min(start + i + 1, window or CONTEXT) for i in range(tokens))

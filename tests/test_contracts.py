@@ -1,5 +1,7 @@
 """The contracts that every part is built against."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,17 @@ def test_batch_lays_sequences_end_to_end() -> None:
 
 def test_cache_bytes_follow_the_window_and_skip_shared_layers() -> None:
     spec = CacheSpec((LayerCache(1, 256), LayerCache(1, 256, window=512), LayerCache(1, 256, shared_with=0)))
-    assert spec.bytes_per_sequence(4096) == 2 * 256 * 4 * (4096 + 512)
+    assert spec.bytes_per_sequence(4096) == 2 * 256 * 2 * (4096 + 512)
+    assert replace(spec, format=Format.F32).bytes_per_sequence(4096) == 2 * 256 * 4 * (4096 + 512)
+    assert replace(spec, format=Format.Q8_0).bytes_per_sequence(4096) == 2 * 256 // 32 * 34 * (4096 + 512)
+
+
+def test_a_cache_format_that_cannot_hold_the_heads_is_refused() -> None:
+    CacheSpec((LayerCache(1, 8),), Format.F16)
+    with pytest.raises(InvalidRequestError, match="multiple of 32 elements; this model's have 8"):
+        CacheSpec((LayerCache(1, 8),), Format.Q8_0)
+    with pytest.raises(InvalidRequestError, match="Q4_0"):
+        CacheSpec((LayerCache(1, 64),), Format.Q4_0)
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "typical_p", "repetition_penalty"])

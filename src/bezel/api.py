@@ -23,6 +23,7 @@ def load(
     threads: int | None = None,
     sequences: int = 8,
     draft: str | None = None,
+    cache: str = "f16",
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -30,9 +31,10 @@ def load(
     `context` is in tokens (default: 8,192, or the model's most where that is less). `threads` defaults to one for
     each processor that may be used. `sequences` answers are produced at once at most; memory for their keys and values
     is taken as it is needed. `draft` names a smaller model with the same vocabulary that drafts tokens for this one,
-    which answers the same in fewer passes. Raises a `bezel.errors.BezelError` that says what to do next.
+    which answers the same in fewer passes. `cache` is what keys and values are kept in: "f16", "q8_0" (half of that)
+    or "f32". Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    return Model(NativeBackend.load(model, level, context, threads, sequences, draft))
+    return Model(NativeBackend.load(model, level, context, threads, sequences, draft, cache))
 
 
 class Model:
@@ -125,7 +127,7 @@ class Model:
         return self._backend.statistics()
 
     def describe(self) -> Mapping[str, Any]:
-        """Name, engine, context, instruction set and threads."""
+        """Name, engine, context, cache type, instruction set and threads."""
         return self._backend.describe()
 
 

@@ -173,6 +173,20 @@ def test_the_second_turn_of_a_chat_goes_on_from_the_first(model: bezel.Model, fo
     assert second.text == fresh.text
 
 
+def test_the_cache_is_kept_as_asked(folder: Path) -> None:
+    logits = {}
+    for name in ("f32", "f16", "q8_0"):
+        model = bezel.load(str(folder), context=96, cache=name)
+        assert model.describe()["cache"] == name
+        logits[name] = model.logits(list(range(2, 60)))
+    span = logits["f32"].max() - logits["f32"].min()
+    assert 0 < np.abs(logits["f16"] - logits["f32"]).max() < 1e-3 * span
+    assert 1e-3 * span < np.abs(logits["q8_0"] - logits["f32"]).max() < 3e-2 * span
+    np.testing.assert_array_equal(bezel.load(str(folder), context=96).logits(list(range(2, 60))), logits["f16"])
+    with pytest.raises(InvalidRequestError, match="unknown cache type 'f8'; choose one of f16, q8_0, f32"):
+        bezel.load(str(folder), cache="f8")
+
+
 def test_a_bench_times_one_run(folder: Path) -> None:
     model = bezel.load(str(folder), context=96)
     found = model.bench(prompt_tokens=20, new_tokens=6, depth=40, profile=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bezel.errors import InvalidRequestError
 from bezel.kernels.formats import quantize
-from bezel.kernels.interface import Format, KVView, Rope, Segment
+from bezel.kernels.interface import CACHE_FORMATS, Format, KVView, Rope, Segment, cache_width
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
 from bezel.testing import instruction_sets
@@ -105,7 +106,7 @@ from bezel.kernels.library import Native
 rng = np.random.default_rng(1)
 x, q = rng.standard_normal((7, 512)).astype(np.float32), rng.standard_normal((9, 6, 40)).astype(np.float32)
 keys, values = rng.standard_normal((2, 40, 32, 2, 40)).astype(np.float32)
-view = KVView(keys, values, (np.arange(40, dtype=np.int32),))
+view = KVView(keys, values, (np.arange(40, dtype=np.int32),), Format.F32)
 results = []
 for threads in (5, 3, 2, 1):
     kernels = Native(threads)
@@ -156,11 +157,27 @@ def test_rotation_agrees(native: Sets, weighted: bool) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
 
 
+def cached(
+    format: Format, blocks: int, block_size: int, kv_heads: int, head_dim: int, tables: Sequence[np.ndarray]
+) -> KVView:
+    """A cache full of random elements."""
+    shape = (blocks, block_size, kv_heads, cache_width(format, head_dim))
+    view = KVView(*(np.zeros(shape, CACHE_FORMATS[format]) for _ in "kv"), tables, format)
+    everything = np.arange(blocks, dtype=np.int32)
+    k, v = (normal(seed, blocks * block_size, kv_heads, head_dim) for seed in (13, 14))
+    REFERENCE.write_cache(k, v, replace(view, tables=[everything]), [Segment(0, 0, len(k))])
+    return view
+
+
 @pytest.mark.parametrize("window", [None, 1, 5, 40])
 @pytest.mark.parametrize("cap", [None, 2.0])
-@pytest.mark.parametrize("head_dim", [8, 20, 48, 80])
+@pytest.mark.parametrize(
+    ("format", "head_dim"),
+    [(Format.F32, 8), (Format.F32, 20), (Format.F16, 20), (Format.F16, 48), (Format.F16, 80), (Format.Q8_0, 96)],
+)
+@pytest.mark.parametrize("heads", [2, 4, 10])
 def test_attention_agrees_and_rows_stand_alone(
-    native: Sets, window: int | None, cap: float | None, head_dim: int
+    native: Sets, window: int | None, cap: float | None, format: Format, head_dim: int, heads: int
 ) -> None:
     kernels = native()
     rng, scale = np.random.default_rng(12), 0.8 * head_dim**-0.5
@@ -168,35 +185,31 @@ def test_attention_agrees_and_rows_stand_alone(
     tables = tuple(
         np.array(rng.permutation(20)[: -(-(s + n) // 8)], np.int32) for s, n in zip(starts, lengths, strict=True)
     )
-    keys, values = normal(13, 20, 8, 2, head_dim), normal(14, 20, 8, 2, head_dim)
-    view = KVView(keys, values, tables)
+    view = cached(format, 20, 8, 2, head_dim, tables)
     segments, row = [], 0
     for start, length in zip(starts, lengths, strict=True):
         segments.append(Segment(row, start, length))
         row += length
-    q = normal(15, row, 4, head_dim) * 3
+    q = normal(15, row, heads, head_dim) * 3
     ours = kernels.attention(q, view, segments, scale, window, cap)
     wanted = REFERENCE.attention(q, view, segments, scale, window, cap)
-    np.testing.assert_allclose(ours, wanted, atol=3e-6)
+    np.testing.assert_allclose(ours, wanted, atol=1e-5)
     for segment, table in zip(segments, tables, strict=True):
-        for i in (0, segment.length - 1):
-            alone = kernels.attention(
-                q[segment.row + i : segment.row + i + 1],
-                KVView(keys, values, (table,)),
-                [Segment(0, segment.start + i, 1)],
-                scale,
-                window,
-                cap,
-            )
-            np.testing.assert_array_equal(alone[0], ours[segment.row + i])
+        for i in (0, 3, segment.length - 1):
+            if i >= segment.length:
+                continue
+            row, one = segment.row + i, Segment(0, segment.start + i, 1)
+            alone = kernels.attention(q[row : row + 1], replace(view, tables=(table,)), [one], scale, window, cap)
+            np.testing.assert_array_equal(alone[0], ours[row])
     with pytest.raises(ValueError, match="block table"):
-        kernels.attention(q[:1], KVView(keys, values, (np.array([-1], np.int32),)), [Segment(0, 3, 1)], 0.3, None, None)
+        nowhere = replace(view, tables=(np.array([-1], np.int32),))
+        kernels.attention(q[:1], nowhere, [Segment(0, 3, 1)], 0.3, None, None)
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (3, 1), (5, 1), (6, 2), (8, 1), (4, 4)])
 def test_heads_share_keys_in_any_number(native: Sets, heads: int, kv_heads: int) -> None:
     table = np.array([2, 0, 1], np.int32)
-    view = KVView(normal(24, 3, 16, kv_heads, 48), normal(25, 3, 16, kv_heads, 48), (table,))
+    view = cached(Format.F32, 3, 16, kv_heads, 48, (table,))
     fused = normal(26, 5, 2 * heads, 48)
     segments = [Segment(0, 40, 5)]
     for q in (fused[:, :heads], fused[:, heads:]):
@@ -204,13 +217,16 @@ def test_heads_share_keys_in_any_number(native: Sets, heads: int, kv_heads: int)
         np.testing.assert_allclose(native().attention(q, view, segments, 0.4, 30, 5.0), wanted, atol=3e-6)
 
 
-def test_the_cache_is_written_where_the_table_says(native: Sets) -> None:
+@pytest.mark.parametrize(
+    ("format", "head_dim"), [(Format.F32, 4), (Format.F16, 20), (Format.F16, 64), (Format.Q8_0, 96)]
+)
+def test_the_cache_is_written_where_the_table_says_as_defined(native: Sets, format: Format, head_dim: int) -> None:
     kernels = native()
-    k, v = normal(16, 7, 2, 4), normal(17, 7, 2, 4)
-    views = [
-        KVView(np.zeros((4, 4, 2, 4), np.float32), np.zeros((4, 4, 2, 4), np.float32), (np.array([3, 1], np.int32),))
-        for _ in range(2)
-    ]
+    scale = 10.0 ** np.random.default_rng(16).uniform(-9, 9, (7, 2, head_dim))
+    k, v = ((normal(seed, 7, 2, head_dim) * scale).astype(np.float32) for seed in (17, 18))
+    k[3], v[3, 0] = 0, np.inf
+    k[4, 0, :4] = [1 + 2.0**-11, 1 + 3 * 2.0**-11, -(2.0**-25), 3 * 2.0**-25]  # halfway between two halves
+    views = [cached(format, 4, 4, 2, head_dim, (np.array([3, 1], np.int32),)) for _ in range(2)]
     kernels.write_cache(k, v, views[0], [Segment(0, 1, 7)])
     REFERENCE.write_cache(k, v, views[1], [Segment(0, 1, 7)])
     np.testing.assert_array_equal(views[0].keys, views[1].keys)
@@ -259,16 +275,31 @@ def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("window", [None, 600])
-def test_long_attention_agrees_however_it_is_shared_out(native: Sets, window: int | None) -> None:
+@pytest.mark.parametrize("format", CACHE_FORMATS)
+@pytest.mark.parametrize("heads", [1, 3, 4, 18])
+def test_long_attention_agrees_however_it_is_shared_out(
+    native: Sets, window: int | None, format: Format, heads: int
+) -> None:
     kernels = native(threads=3)
-    positions, block = 1300, 32
+    positions, block = 700, 32
     blocks = -(-positions // block)
     table = np.random.default_rng(20).permutation(blocks).astype(np.int32)
-    view = KVView(normal(21, blocks, block, 1, 16), normal(22, blocks, block, 1, 16), (table,))
-    q = normal(23, 40, 3, 16) * 2
+    view = cached(format, blocks, block, 1, 32, (table,))
+    q = normal(23, 40, heads, 32) * 2
     segment = Segment(0, positions - 40, 40)
     together = kernels.attention(q, view, [segment], 0.4, window, None)
     np.testing.assert_allclose(together, REFERENCE.attention(q, view, [segment], 0.4, window, None), atol=2e-5)
-    for row in (0, 17, 39):
-        alone = kernels.attention(q[row : row + 1], view, [Segment(0, segment.start + row, 1)], 0.4, window, None)
-        np.testing.assert_array_equal(alone[0], together[row])
+    for first, count in ((0, 1), (17, 1), (38, 2), (5, 5)):
+        part = Segment(0, segment.start + first, count)
+        some = kernels.attention(q[first : first + count], view, [part], 0.4, window, None)
+        np.testing.assert_array_equal(some, together[first : first + count])
+    np.testing.assert_array_equal(native(threads=1).attention(q, view, [segment], 0.4, window, None), together)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_a_row_is_untouched_by_what_stands_behind_it(native: Sets, heads: int) -> None:
+    kernels = native(threads=2)
+    view = cached(Format.F32, 3, 32, 1, 64, (np.array([2, 0, 1], np.int32),))
+    view.values[0, 10:] = np.inf  # positions 42 and behind
+    out = kernels.attention(normal(24, 16, heads, 64), view, [Segment(0, 34, 16)], 0.3, None, None)
+    assert np.isfinite(out[:8]).all() and np.isinf(out[8:]).all()

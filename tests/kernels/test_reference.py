@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bezel.kernels.formats import dequantize, quantize
-from bezel.kernels.interface import Format, KVView, Rope, Segment
+from bezel.kernels.interface import CACHE_FORMATS, Format, KVView, Rope, Segment, cache_width
 from bezel.kernels.reference import Reference, quantize_activations, weight_codes
 
 OPS = Reference()
@@ -50,7 +50,8 @@ def test_a_group_of_zeros_stays_zero() -> None:
 
 def cache(blocks: int, block_size: int, kv_heads: int, head_dim: int, table: list[int]) -> KVView:
     shape = (blocks, block_size, kv_heads, head_dim)
-    return KVView(np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), [np.array(table, np.int32)])
+    unset = np.full(shape, np.nan, np.float32)
+    return KVView(unset, unset.copy(), [np.array(table, np.int32)], Format.F32)
 
 
 @pytest.mark.parametrize("window", [None, 5])
@@ -74,6 +75,22 @@ def test_attention_is_masked_soft_max_and_chunks_do_not_matter(window: int | Non
             rows.append(OPS.attention(q[part], kv, segment, 0.7, window, cap))
             start += size
         np.testing.assert_allclose(np.concatenate(rows), expected.reshape(length, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("format", "most"), [(Format.F16, 65504.0), (Format.Q8_0, 127 * 65504.0)])
+def test_cached_elements_are_rounded_and_never_infinite(format: Format, most: float) -> None:
+    width = cache_width(format, 64)
+    kv = KVView(*(np.zeros((2, 4, 1, width), CACHE_FORMATS[format]) for _ in "kv"), [np.array([1], np.int32)], format)
+    assert kv.head_dim == 64
+    k = normal(30, 4, 1, 64)
+    k[2, 0, ::2], k[3, 0] = 1e30, -np.inf
+    OPS.write_cache(k, k, kv, [Segment(0, 0, 4)])
+    # With one position seen, attention gives its value back.
+    seen = OPS.attention(np.ones((4, 1, 64), np.float32), kv, [Segment(0, 0, 4)], 1.0, 1, None)
+    step = {Format.F16: 2.0**-11 * np.abs(k[:2, 0]), Format.Q8_0: np.abs(k[:2, 0]).max() / 127 * 0.51}[format]
+    assert (np.abs(seen[:2] - k[:2, 0]) <= step).all() and (seen[:2] != k[:2, 0]).any()
+    np.testing.assert_array_equal(seen[2, ::2], np.float32(most))
+    np.testing.assert_array_equal(seen[3], -np.float32(most))
 
 
 def test_rotation_keeps_length_and_depends_on_distance_alone() -> None:

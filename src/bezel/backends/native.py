@@ -22,6 +22,7 @@ from bezel.errors import InvalidRequestError
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
+from bezel.kernels.interface import CACHE_FORMATS
 from bezel.kernels.library import Native
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
@@ -31,6 +32,8 @@ from bezel.weights.checkpoint import LEVELS, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
 
+CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
+"""What keys and values can be kept in: f16, q8_0, f32."""
 GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
 
 
@@ -63,17 +66,20 @@ class NativeBackend:
         threads: int | None = None,
         sequences: int = 8,
         draft: str | None = None,
+        cache: str = "f16",
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
-        None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one. Raises what
-        `fetch`, `open_checkpoint`, `load_draft` and the models raise.
+        None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
+        one of CACHE_TYPES. Raises what `fetch`, `open_checkpoint`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
         if sequences < 1:
             raise InvalidRequestError(f"sequences is {sequences}; at least one request must be answered at once")
+        if cache not in CACHE_TYPES:
+            raise InvalidRequestError(f"unknown cache type {cache!r}; choose one of {', '.join(CACHE_TYPES)}")
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:
@@ -83,6 +89,7 @@ class NativeBackend:
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
             with checkpoint.named_in_errors():
                 model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
+            model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             template = ChatTemplate(tokenizer, chat_template(checkpoint))
             return cls(
@@ -175,7 +182,8 @@ class NativeBackend:
     def describe(self) -> Mapping[str, Any]:
         """Name, engine and sizes."""
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
-        return {"model": self.name, "engine": "native", "context": self.model.context, **kernels}
+        cache = self.model.cache_spec.format.name.lower()
+        return {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache, **kernels}
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

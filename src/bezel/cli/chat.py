@@ -37,6 +37,7 @@ def chat(
     threads: options.Threads = None,
     draft: options.Draft = None,
     speculation: options.Speculation = "auto",
+    cache_type: options.CacheType = "f16",
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -49,7 +50,9 @@ def chat(
     sampling = options.given(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens, speculation=speculation
     )
-    conversation = Conversation(load(model, level, context, threads, sequences=1, draft=draft), system, sampling)
+    conversation = Conversation(
+        load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type), system, sampling
+    )
     if session is not None and session.exists():
         conversation.load(session)
     ask = _prompt()

@@ -14,13 +14,14 @@ def eval_(
     model: Annotated[str, typer.Argument(help="tiny, or another model trained on the same tasks.")] = "tiny",
     count: Annotated[int, typer.Option(min=1, help="Generated questions a set.")] = 200,
     threads: options.Threads = None,
+    cache_type: options.CacheType = "f16",
     as_json: options.Json = False,
 ) -> None:
     """Print held-out scores on tiny's tasks: greedy answers, exactly right or wrong."""
     from bezel.api import load
     from bezel.training.evaluation import evaluate
 
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, cache=cache_type)
 
     def answer(messages: object, tools: object) -> str:
         return loaded.chat(messages, tools=tools, temperature=0.0, max_tokens=400).text  # type: ignore[arg-type]

@@ -29,6 +29,9 @@ Speculation = Annotated[
     str,
     typer.Option(help="Who drafts tokens to be checked together: auto, off, lookup or draft. Answers stay the same."),
 ]
+CacheType = Annotated[
+    str, typer.Option("--cache-type", help="What keys and values are kept in: f16, q8_0 (half of that) or f32.")
+]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given several times.")]

@@ -24,6 +24,7 @@ def run(
     threads: options.Threads = None,
     draft: options.Draft = None,
     speculation: options.Speculation = "auto",
+    cache_type: options.CacheType = "f16",
     max_tokens: options.MaxTokens = None,
     stop: options.Stop = None,
     temperature: options.Temperature = None,
@@ -41,7 +42,7 @@ def run(
     from bezel.api import load
     from bezel.backends.interface import Delta, Finish
 
-    loaded = load(model, level, context, threads, sequences=1, draft=draft)
+    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type)
     messages = [{"role": "system", "content": system}] if system else []
     request = loaded.request(
         messages=[*messages, {"role": "user", "content": question}],

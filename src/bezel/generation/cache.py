@@ -25,8 +25,9 @@ class _Group:
 class Cache:
     """The stores of one model for up to `sequences` sequences of `context` positions each.
 
-    Full layers hold every position; sliding layers give back blocks that have left the window. Pages are
-    taken from the system when first written. `chunk` is the longest segment that a view may have.
+    Full layers hold every position; sliding layers give back blocks that have left the window, when the next view
+    starts or `trim` says that they have. Pages are taken from the system when first written. `chunk` is the longest
+    segment that a view may have.
     """
 
     def __init__(self, spec: CacheSpec, context: int, sequences: int = 1, chunk: int = 512) -> None:
@@ -52,6 +53,26 @@ class Cache:
             if table is not None:
                 group.free.extend(int(block) for block in table if block >= 0)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the blocks that sequences hold."""
+        return sum(
+            sum(int((table >= 0).sum()) for table in group.tables.values()) * self._stores.block_bytes(window)
+            for window, group in self._groups.items()
+        )
+
+    def trim(self, sequence: int, position: int) -> None:
+        """Give back what no row at `position` or behind it can see: sliding layers keep a window and part of a block.
+
+        Not before it is sure that the sequence will not be taken back to an earlier position.
+        """
+        for group in self._groups.values():
+            if group.window is not None:
+                table = group.tables[sequence]
+                left = table[: max(0, position - group.window + 1) // BLOCK]
+                group.free.extend(left[left >= 0].tolist())
+                left[:] = -1
+
     def view(self, segments: Sequence[tuple[int, int, int]]) -> _View:
         """Make room for segments (sequence, start, length) and show them, in this order, to a forward pass.
 
@@ -63,21 +84,17 @@ class Cache:
                     f"positions {start} to {start + length - 1} do not fit a cache of {self._context} positions "
                     f"filled {self._chunk} at a time"
                 )
-        for group in self._groups.values():
-            for sequence, start, length in segments:
-                self._reserve(group, group.tables[sequence], start, length)
+        for sequence, start, length in segments:
+            self.trim(sequence, start)
+            for group in self._groups.values():
+                _reserve(group, group.tables[sequence], start, length)
         return _View(self, [sequence for sequence, _, _ in segments])
 
-    def _reserve(self, group: _Group, table: I32, start: int, length: int) -> None:
-        first = start // BLOCK
-        if group.window is not None:
-            first = max(0, start - group.window + 1) // BLOCK
-            for index in np.flatnonzero(table[:first] >= 0).tolist():
-                group.free.append(int(table[index]))
-                table[index] = -1
-        for index in range(start // BLOCK, (start + length - 1) // BLOCK + 1):
-            if table[index] < 0:
-                table[index] = group.free.pop()
+
+def _reserve(group: _Group, table: I32, start: int, length: int) -> None:
+    for index in range(start // BLOCK, (start + length - 1) // BLOCK + 1):
+        if table[index] < 0:
+            table[index] = group.free.pop()
 
 
 class _View:

@@ -70,7 +70,9 @@ def prefill(model: TextModel, cache: Cache, tokens: Sequence[int], every_row: bo
     """Run a prompt through the model in chunks, yielding each chunk's logits [rows, vocabulary]."""
     for start in range(0, len(tokens), PREFILL_CHUNK):
         chunk = tokens[start : start + PREFILL_CHUNK]
-        yield model.forward(Batch.of([(chunk, start, every_row)]), cache.view([(0, start, len(chunk))]))
+        logits = model.forward(Batch.of([(chunk, start, every_row)]), cache.view([(0, start, len(chunk))]))
+        cache.trim(0, start + len(chunk))
+        yield logits
 
 
 def generate(

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bezel.errors import InvalidRequestError
+
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
@@ -52,6 +54,22 @@ class Format(Enum):
         return columns // self.block_elements * self.block_bytes
 
 
+CACHE_FORMATS: dict[Format, Any] = {Format.F16: np.float16, Format.Q8_0: np.uint8, Format.F32: np.float32}
+"""What cached keys and values may be kept in, the usual one first, with the element type of their arrays."""
+
+
+def cache_width(format: Format, head_dim: int) -> int:
+    """Elements that an array of cached keys has for one head. InvalidRequestError where the format cannot hold it."""
+    if format not in CACHE_FORMATS:
+        raise InvalidRequestError(f"a cache cannot be kept in {format.name}; choose F16, Q8_0 or F32")
+    if head_dim % format.block_elements:
+        raise InvalidRequestError(
+            f"a {format.name} cache needs heads of a multiple of {format.block_elements} elements; "
+            f"this model's have {head_dim}: choose F16"
+        )
+    return format.row_bytes(head_dim) // int(np.dtype(CACHE_FORMATS[format]).itemsize)
+
+
 @dataclass(frozen=True)
 class Rope:
     """Rotary tables of one kind of layer: `cos` and `sin` are [positions, head_dim / 2] float32.
@@ -76,14 +94,21 @@ class Segment:
 class KVView:
     """One layer's keys and values for a batch, in blocks.
 
-    `keys` and `values` are [blocks, block_size, kv_heads, head_dim] float32. `tables[i]` is the int32
+    `keys` and `values` are [blocks, block_size, kv_heads, cache_width(format, head_dim)]: float32, float16, or uint8
+    in the layout of GGUF's Q8_0, for each 32 elements a float16 scale and 32 int8 codes. `tables[i]` is the int32
     block table of the sequence of segment i: position p stands in block `tables[i][p // block_size]`,
     slot `p % block_size`. Blocks that left a sliding window may be -1 in the table.
     """
 
-    keys: F32
-    values: F32
+    keys: Any
+    values: Any
     tables: Sequence[I32]
+    format: Format
+
+    @property
+    def head_dim(self) -> int:
+        size = int(self.keys.shape[3]) * int(self.keys.itemsize)
+        return size // self.format.block_bytes * self.format.block_elements
 
     @property
     def block_size(self) -> int:
@@ -135,15 +160,20 @@ class Kernels(Protocol):
         """In place on x [T, heads, head_dim]: rms_norm per head where weight is given, then rotary."""
 
     def write_cache(self, k: F32, v: F32, kv: KVView, segments: Sequence[Segment]) -> None:
-        """Store k, v [T, kv_heads, head_dim] at the positions of their segments."""
+        """Store k, v [T, kv_heads, head_dim] at the positions of their segments, rounded to the cache's format.
+
+        F16: to nearest even; what is beyond a half's range is kept as +-65504, so that nothing becomes infinite.
+        Q8_0: as `formats.quantize`; elements beyond 127 * 65504 are kept as that.
+        """
 
     def attention(
         self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
     ) -> F32:
         """Causal grouped-query attention, q [T, heads, head_dim] -> [T, heads * head_dim].
 
-        The row at position p sees the cached positions max(0, p - window + 1) ... p. Scores are
-        q.k * scale, then soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
+        The row at position p sees the cached positions max(0, p - window + 1) ... p. Keys and values are widened to
+        float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are q.k * scale, then
+        soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
         """
 
     def geglu(self, gate_up: F32) -> F32:

@@ -19,7 +19,7 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.formats import exactly_q8_0
-from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
+from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Format, KVView, Rope, Segment
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
@@ -93,8 +93,8 @@ _SIGNATURES = {
     "add": "PPq",
     "rms_norm": "PPqqdPq",
     "norm_rope": "PqPqqqdPPP",
-    "write_cache": "PPqPPPPqqq",
-    "attention": "PqPPPPqqqqqqddP",
+    "write_cache": "PPqPPPPqqqqq",
+    "attention": "PqPPPPqqqqqqqddP",
     "geglu": "PqqP",
     "soft_cap": "Pqd",
     "read": "Pq",
@@ -305,7 +305,8 @@ class Native:
         )
 
     def write_cache(self, k: F32, v: F32, kv: KVView, segments: Sequence[Segment]) -> None:
-        _, block_size, kv_heads, head_dim = kv.keys.shape
+        block_size, kv_heads = kv.keys.shape[1:3]
+        head_dim, dtype = kv.head_dim, CACHE_FORMATS[kv.format]
         (k_address, stride), (v_address, v_stride) = _strided(k), _strided(v)
         if k.shape != v.shape or k.shape[1:] != (kv_heads, head_dim) or stride != v_stride:
             raise ValueError(f"keys {k.shape} and values {v.shape} do not go into a cache of {kv.keys.shape}")
@@ -316,21 +317,24 @@ class Native:
             k_address,
             v_address,
             stride,
-            _address(kv.keys),
-            _address(kv.values),
+            _address(kv.keys, dtype),
+            _address(kv.values, dtype),
             _address(rows.addresses, np.uint64),
             _address(rows.positions, np.int32),
             len(rows.positions),
-            kv_heads * head_dim,
+            kv_heads,
+            head_dim,
             block_size,
+            kv.format.type_id,
         )
 
     def attention(
         self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
     ) -> F32:
         tokens, heads, head_dim = q.shape
-        _, block_size, kv_heads, kv_dim = kv.keys.shape
-        if kv_dim != head_dim or heads % kv_heads or block_size > _MOST_SLOTS:
+        block_size, kv_heads = kv.keys.shape[1:3]
+        dtype = CACHE_FORMATS[kv.format]
+        if kv.head_dim != head_dim or heads % kv_heads or block_size > _MOST_SLOTS:
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
         check_blocks(kv, segments, window)
         rows = self.rows_of(kv.tables, segments)
@@ -338,8 +342,8 @@ class Native:
         self._call(
             "attention",
             *_strided(q),
-            _address(kv.keys),
-            _address(kv.values),
+            _address(kv.keys, dtype),
+            _address(kv.values, dtype),
             _address(rows.addresses, np.uint64),
             _address(rows.positions, np.int32),
             tokens,
@@ -348,6 +352,7 @@ class Native:
             head_dim,
             block_size,
             window or 0,
+            kv.format.type_id,
             scale,
             soft_cap or 0.0,
             _address(out),

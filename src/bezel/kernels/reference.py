@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bezel.kernels.formats import dequantize, exactly_q8_0
+from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
 
 GROUP = 32
@@ -42,6 +43,24 @@ def weight_codes(matrix: Matrix) -> tuple[NDArray[np.int32], F32]:
     blocks = exactly_q8_0(matrix.format, matrix.raw, matrix.columns).reshape(matrix.rows, -1, Format.Q8_0.block_bytes)
     scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)[..., 0]
     return np.ascontiguousarray(blocks[..., 2:]).view(np.int8).astype(np.int32), scales
+
+
+HALF_MOST = 65504.0
+_CACHE_LIMITS = {Format.F32: np.inf, Format.F16: HALF_MOST, Format.Q8_0: 127 * HALF_MOST}
+
+
+def _narrow(kv: KVView, x: F32) -> NDArray[Any]:
+    """Round float32 [positions, kv_heads, head_dim] to what the cache keeps of it."""
+    limit = np.float32(_CACHE_LIMITS[kv.format])
+    rows = np.clip(x, -limit, limit).reshape(-1, x.shape[2])
+    kept: NDArray[Any] = quantize(kv.format, rows).view(kv.keys.dtype).reshape(len(x), *kv.keys.shape[2:])
+    return kept
+
+
+def _widen(kv: KVView, cached: NDArray[Any]) -> F32:
+    """What the cache keeps, [positions, kv_heads, width], as float32 [positions, kv_heads, head_dim]."""
+    raw = np.ascontiguousarray(cached).view(np.uint8).reshape(len(cached) * cached.shape[1], -1)
+    return dequantize(kv.format, raw, kv.head_dim).reshape(*cached.shape[:2], kv.head_dim)
 
 
 class Reference:
@@ -97,8 +116,8 @@ class Reference:
             positions = np.arange(segment.start, segment.start + segment.length)
             blocks, slots = table[positions // kv.block_size], positions % kv.block_size
             rows = slice(segment.row, segment.row + segment.length)
-            kv.keys[blocks, slots] = k[rows]
-            kv.values[blocks, slots] = v[rows]
+            kv.keys[blocks, slots] = _narrow(kv, k[rows])
+            kv.values[blocks, slots] = _narrow(kv, v[rows])
 
     def attention(
         self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
@@ -111,8 +130,8 @@ class Reference:
                 last = segment.start + i
                 seen = np.arange(0 if window is None else max(0, last - window + 1), last + 1)
                 blocks, slots = table[seen // kv.block_size], seen % kv.block_size
-                keys = np.repeat(kv.keys[blocks, slots], shared, axis=1)
-                values = np.repeat(kv.values[blocks, slots], shared, axis=1)
+                keys = np.repeat(_widen(kv, kv.keys[blocks, slots]), shared, axis=1)
+                values = np.repeat(_widen(kv, kv.values[blocks, slots]), shared, axis=1)
                 scores = np.einsum("hd,shd->hs", q[segment.row + i], keys) * np.float32(scale)
                 if soft_cap is not None:
                     self.soft_cap(scores, soft_cap)

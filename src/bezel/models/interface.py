@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bezel.kernels.interface import F32, I32, Kernels, KVView, Segment
+from bezel.kernels.interface import F32, I32, Format, Kernels, KVView, Segment, cache_width
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,28 @@ class LayerCache:
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """The cache of a whole model, one entry a layer. Models declare it and never allocate it."""
+    """The cache of a whole model, one entry a layer. Models declare it and never allocate it.
+
+    `format` is what keys and values are kept in, one of `CACHE_FORMATS`: the user's choice, made on the model's
+    declaration. InvalidRequestError where it cannot hold the layers' heads.
+    """
 
     layers: tuple[LayerCache, ...]
+    format: Format = Format.F16
+
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            cache_width(self.format, layer.head_dim)
 
     @property
     def windows(self) -> tuple[int | None, ...]:
         """Every window that a layer with a cache of its own has, once, in the layers' order; None is full attention."""
         return tuple(dict.fromkeys(layer.window for layer in self.layers if layer.shared_with is None))
 
-    def bytes_per_sequence(self, context: int, element_bytes: int = 4) -> int:
+    def bytes_per_sequence(self, context: int) -> int:
         """Bytes that one sequence of `context` positions holds: sliding layers stop at their window."""
         return sum(
-            2 * layer.kv_heads * layer.head_dim * element_bytes * min(context, layer.window or context)
+            2 * layer.kv_heads * self.format.row_bytes(layer.head_dim) * min(context, layer.window or context)
             for layer in self.layers
             if layer.shared_with is None
         )

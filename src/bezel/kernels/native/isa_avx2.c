@@ -23,6 +23,27 @@ static inline vpf half_part(const uint16_t *p) { return (vpf)_mm256_cvtph_ps(_mm
 
 static inline vpf fma_part(vpf a, vpf b, vpf c) { return (vpf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 
+/* 16 signed bytes; __builtin_convertvector takes them one by one. */
+static inline v16i codes16(const uint8_t *p) {
+    __m256i parts[2] = {_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))};
+    v16i all;
+    memcpy(&all, parts, 64);
+    return all;
+}
+
+static inline float half1(uint16_t half) { return _cvtsh_ss(half); }
+
+static inline void store_half16(uint16_t *p, v16f v) {
+    __m256 parts[2];
+    memcpy(parts, &v, 64);
+    for (int i = 0; i < 2; i++)
+        _mm_storeu_si128((__m128i *)p + i, _mm256_cvtps_ph(parts[i], _MM_FROUND_TO_NEAREST_INT));
+}
+
+/* How many queries share the registers of one tile of attention. */
+enum { QUERIES = 1 };
+
 #define NAME(name) bezel_##name##_avx2
 #include "kernels.h"
 #endif

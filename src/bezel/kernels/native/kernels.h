@@ -6,6 +6,13 @@
    fma_part(a, b, c)      a * b + c
    TOKENS                 rows of x whose sums over two blocks fit into the registers
 
+   and for attention, over 16 lanes:
+
+   codes16(p)             16 signed bytes as integers
+   half1(h)               one float16 as float32
+   store_half16(p, v)     16 floats as float16, rounded to nearest even
+   QUERIES                queries that share the registers of one tile
+
    What each computes is stated in kernels/interface.py and defined by kernels/reference.py. */
 
 #include "pool.h"
@@ -58,6 +65,7 @@ INLINE v16f fma16(v16f a, v16f b, v16f c) {
 #include "packing.h"
 #include "products.h"
 #include "norms.h"
+#include "cache.h"
 #include "attention.h"
 
 /* ---- element by element ---- */

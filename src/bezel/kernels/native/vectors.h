@@ -68,6 +68,24 @@ static inline void sums_of_four(const v16f *v, float *sums) {
     for (int k = 0; k < 4; k++) sums[k] = (four[4 * k] + four[4 * k + 2]) + (four[4 * k + 1] + four[4 * k + 3]);
 }
 
+/* sums[4 h + k] = the sum of v[4 h + k]'s lanes, for sixteen vectors, in sum16's order. */
+static inline v16f sums_of_sixteen(const v16f *v) {
+    const v16i low8 = {0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}, high8 = low8 + 8;
+    const v16i low4 = {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27}, high4 = low4 + 4;
+    const v16i low2 = {0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29}, high2 = low2 + 2;
+    const v16i low1 = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}, high1 = low1 + 1;
+    v16f four[4], two[2];
+    for (int h = 0; h < 4; h++, v += 4) {
+        v16f first = __builtin_shuffle(v[0], v[1], low8) + __builtin_shuffle(v[0], v[1], high8);
+        v16f second = __builtin_shuffle(v[2], v[3], low8) + __builtin_shuffle(v[2], v[3], high8);
+        four[h] = __builtin_shuffle(first, second, low4) + __builtin_shuffle(first, second, high4);
+    }
+    for (int h = 0; h < 2; h++)
+        two[h] = __builtin_shuffle(four[2 * h], four[2 * h + 1], low2) +
+                 __builtin_shuffle(four[2 * h], four[2 * h + 1], high2);
+    return __builtin_shuffle(two[0], two[1], low1) + __builtin_shuffle(two[0], two[1], high1);
+}
+
 static inline float half_to_float(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023, bits;
     if (exponent == 31) bits = sign | 0x7f800000 | fraction << 13;
@@ -80,6 +98,24 @@ static inline float half_to_float(uint16_t half) {
     float value;
     memcpy(&value, &bits, 4);
     return value;
+}
+
+/* To nearest even, subnormals included. */
+static inline uint16_t float_to_half(float value) {
+    uint32_t bits, sign, rest;
+    memcpy(&bits, &value, 4);
+    sign = bits >> 16 & 0x8000, bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (bits >= 0x47800000) return (uint16_t)(sign | 0x7c00);
+    if (bits < 0x38800000) {
+        float magnitude, shifted;
+        memcpy(&magnitude, &bits, 4);
+        shifted = magnitude + 0.5f; /* whose last bit is a half's smallest step, 2^-24 */
+        memcpy(&bits, &shifted, 4);
+        return (uint16_t)(sign | (bits - 0x3f000000));
+    }
+    rest = bits + 0xfff + (bits >> 13 & 1);
+    return (uint16_t)(sign | (rest - 0x38000000) >> 13);
 }
 
 /* e^x to about one unit in the last place: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients).
