@@ -11,6 +11,7 @@ import pytest
 
 import bezel
 from bezel.backends.interface import Delta, Finish
+from bezel.engine.engine import Engine
 from bezel.errors import BezelError, ContextLengthError, InvalidRequestError, KernelLibraryError, UnknownModelError
 from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
@@ -145,14 +146,22 @@ def test_conversations_in_a_batch_run_together_each_with_its_own_end(folder: Pat
         model.chat_batch(["a"], stop=[""])
 
 
-def test_streams_are_answered_side_by_side_and_closing_one_cancels_it(model: bezel.Model) -> None:
+def test_streams_are_answered_side_by_side_and_closing_one_cancels_it(
+    model: bezel.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled, cancel = [], Engine.cancel
+    monkeypatch.setattr(
+        Engine, "cancel", lambda engine, identity: (cancelled.append(identity), cancel(engine, identity))
+    )
     options = {"temperature": 0.0, "logit_bias": {1: -1e9, 5: -1e9}}
     expected = model.complete("second", max_tokens=40, **options).text
     first = model.events(model.request(prompt="first", **options))  # goes on to the end of the context
     second = model.events(model.request(prompt="second", max_tokens=40, **options))
     next(first)
     assert "".join(event.text for event in second if isinstance(event, Delta)) == expected
+    assert cancelled == []
     first.close()
+    assert len(cancelled) == 1
     assert model.complete("second", max_tokens=40, **options).text == expected
     deadline = time.monotonic() + 60
     while (model.statistics().running, model.statistics().waiting) != (0, 0):
