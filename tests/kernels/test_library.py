@@ -233,6 +233,20 @@ def test_the_cache_is_written_where_the_table_says_as_defined(native: Sets, form
     np.testing.assert_array_equal(views[0].values, views[1].values)
 
 
+@pytest.mark.parametrize("n", [1, 15, 16, 4095, 4113, 20000])
+def test_sums_of_powers_agree(native: Sets, n: int) -> None:
+    x = normal(30, n) * 20
+    x[n // 2] = -np.inf if n > 1 else 3.0
+    assert native().log_sum_exp(x) == pytest.approx(REFERENCE.log_sum_exp(x), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 4113])
+@pytest.mark.parametrize("count", [1, 2, 17, 64, 5000])
+def test_the_largest_come_in_their_order(native: Sets, n: int, count: int) -> None:
+    x = np.round(normal(31, n) * 8)  # many are equal
+    np.testing.assert_array_equal(native().largest(x, count), REFERENCE.largest(x, count))
+
+
 def test_gates_and_caps_agree_out_to_their_limits(native: Sets) -> None:
     kernels = native()
     gate_up = np.concatenate([normal(18, 3, 2 * 37), np.float32([[-1e4] * 37 + [1] * 37, [1e4] * 37 + [2] * 37])])

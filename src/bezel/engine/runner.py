@@ -15,7 +15,7 @@ from bezel.errors import BezelError
 from bezel.generation.speculative import choose_rows
 from bezel.generation.steps import Steps
 from bezel.generation.stores import Stores
-from bezel.kernels.interface import F32, I32, KVView
+from bezel.kernels.interface import F32, I32, Kernels, KVView
 from bezel.models.interface import Batch, TextModel
 
 
@@ -27,6 +27,7 @@ class Runner:
 
     def __init__(self, model: TextModel, stores: Stores, blocks: Blocks, drafting: int = 1) -> None:
         self._steps, self._stores, self._blocks, self._drafting = Steps(model), stores, blocks, drafting
+        self._kernels = model.ops
 
     def run(self, plan: Plan) -> tuple[Output, ...]:
         """Compute a plan, whose blocks are held."""
@@ -39,7 +40,7 @@ class Runner:
         outputs, row = [], 0
         for entry in plan.entries:
             drafting = len(plan.entries) <= self._drafting
-            outputs.append(_chosen(entry, logits[row : row + entry.logits], seconds, drafting))
+            outputs.append(_chosen(entry, logits[row : row + entry.logits], seconds, drafting, self._kernels))
             row += entry.logits
         return tuple(outputs)
 
@@ -65,7 +66,7 @@ def _batch(entries: Sequence[Entry]) -> Batch:
     return replace(batch, logit_rows=np.array(rows, np.int32))
 
 
-def _chosen(entry: Entry, logits: F32, seconds: float | None, drafting: bool) -> Output:
+def _chosen(entry: Entry, logits: F32, seconds: float | None, drafting: bool, kernels: Kernels) -> Output:
     """The next tokens from an entry's logits [entry.logits, vocabulary]; none inside a prompt.
 
     `seconds`: what the pass took where nobody shared it.
@@ -75,7 +76,7 @@ def _chosen(entry: Entry, logits: F32, seconds: float | None, drafting: bool) ->
     request, draft = entry.request, entry.draft
     history, produced = [*request.tokens], [*request.produced]
     budget = len(produced) + request.room
-    how = request.sampling, request.rng, request.stop_ids, budget, request.logprobs
+    how = request.sampling, request.rng, request.stop_ids, budget, request.logprobs, kernels
     try:
         steps, accepted = choose_rows(logits, draft, history, produced, *how)
     except BezelError as error:  # one request's sampling must not end its neighbours

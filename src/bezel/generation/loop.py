@@ -9,9 +9,9 @@ import numpy as np
 
 from bezel.errors import ContextLengthError, InvalidRequestError
 from bezel.generation.cache import Cache
-from bezel.generation.sampling import Sampling, choose, log_softmax, penalise
+from bezel.generation.sampling import Sampling, choose, penalise
 from bezel.generation.steps import Steps
-from bezel.kernels.interface import F32
+from bezel.kernels.interface import F32, Kernels
 from bezel.models.interface import Batch, TextModel
 
 PREFILL_CHUNK = 512
@@ -96,20 +96,20 @@ def generate(
     produced: list[int] = []
     while True:
         row = logits[-1]
-        token = choose(penalise(row, [*prompt, *produced], produced, sampling), sampling, rng)
+        token = choose(penalise(row, [*prompt, *produced], produced, sampling), sampling, rng, model.ops)
         produced.append(token)
-        yield step_of(row, token, logprobs)
+        yield step_of(row, token, logprobs, model.ops)
         if token in stop_ids or len(produced) == budget:
             return
         position = len(prompt) + len(produced) - 1
         logits = steps.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))
 
 
-def step_of(logits: F32, token: int, count: int) -> Step:
+def step_of(logits: F32, token: int, count: int, kernels: Kernels) -> Step:
     """`token` as chosen from a row of the model's own logits [vocabulary], with the `count` most probable."""
-    logprobs = log_softmax(logits)
-    best = np.argsort(-logprobs, kind="stable")[:count] if count else ()
-    return Step(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+    whole = kernels.log_sum_exp(logits)
+    best = kernels.largest(logits, count) if count else ()
+    return Step(token, float(logits[token]) - whole, tuple((int(i), float(logits[i]) - whole) for i in best))
 
 
 def all_logits(model: TextModel, tokens: Sequence[int]) -> F32:
@@ -128,7 +128,7 @@ def token_logprobs(model: TextModel, tokens: Sequence[int]) -> F32:
     found: list[float] = []
     for logits in prefill(model, cache, tokens, every_row=True):
         for row in logits[: len(tokens) - 1 - len(found)]:
-            found.append(float(log_softmax(row)[tokens[len(found) + 1]]))
+            found.append(float(row[tokens[len(found) + 1]]) - model.ops.log_sum_exp(row))
     return np.array(found, np.float32)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bezel.errors import InvalidRequestError
-from bezel.kernels.interface import F32
+from bezel.kernels.interface import F32, I32, Kernels
+
+_LOOKED_AT = 1024  # largest logits, where no top-k says how many
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,35 @@ def distribution(logits: F32, sampling: Sampling) -> NDArray[np.float64]:
         order = np.argsort(-probabilities, kind="stable")
         probabilities[order[sampling.top_k :]] = 0.0
         probabilities /= probabilities.sum()
+    _filter(probabilities, sampling)
+    return probabilities
+
+
+def candidates(logits: F32, sampling: Sampling, kernels: Kernels) -> tuple[I32, NDArray[np.float64]]:
+    """The ids that may be chosen and their probabilities, as `distribution` has them.
+
+    Where filters leave few, only the largest logits are looked at, and the vocabulary is not sorted.
+    """
+    vocabulary, temperature = len(logits), np.float32(sampling.temperature)
+    limited = 0 < sampling.top_k < vocabulary
+    ids = kernels.largest(logits, sampling.top_k if limited else _LOOKED_AT)
+    scaled = (logits[ids] / temperature).astype(np.float64)
+    if limited:
+        probabilities = np.exp(scaled - scaled[0])
+        probabilities /= probabilities.sum()
+    else:
+        probabilities = np.exp(scaled - kernels.log_sum_exp(logits / temperature))
+        # Typical sampling, and filters that reach further than what was looked at, need the whole vocabulary.
+        enough = sampling.top_p < 1.0 and probabilities.sum() >= sampling.top_p
+        enough |= sampling.top_p == 1.0 and probabilities[-1] < sampling.min_p * probabilities[0]
+        if sampling.typical_p < 1.0 or not enough:
+            return np.arange(vocabulary, dtype=np.int32), distribution(logits, sampling)
+    _filter(probabilities, sampling)
+    return ids, probabilities
+
+
+def _filter(probabilities: NDArray[np.float64], sampling: Sampling) -> None:
+    """Typical, top-p and min-p, in place."""
     if sampling.typical_p < 1.0:
         surprise = -np.log(np.maximum(probabilities, 1e-300))
         entropy = float((probabilities * surprise).sum())
@@ -104,7 +135,6 @@ def distribution(logits: F32, sampling: Sampling) -> NDArray[np.float64]:
     if sampling.min_p > 0.0:
         probabilities[probabilities < sampling.min_p * probabilities.max()] = 0.0
         probabilities /= probabilities.sum()
-    return probabilities
 
 
 def _keep_mass(probabilities: NDArray[np.float64], order: NDArray[np.int64], mass: float) -> None:
@@ -114,14 +144,15 @@ def _keep_mass(probabilities: NDArray[np.float64], order: NDArray[np.int64], mas
     probabilities /= probabilities.sum()
 
 
-def choose(logits: F32, sampling: Sampling, rng: np.random.Generator) -> int:
+def choose(logits: F32, sampling: Sampling, rng: np.random.Generator, kernels: Kernels) -> int:
     """The next token id from penalised logits [vocabulary]; temperature 0 takes the first maximum.
 
     InvalidRequestError where biases have left nothing to choose from.
     """
     if sampling.temperature == 0.0:
         return int(np.argmax(logits))
-    cumulative = np.cumsum(distribution(logits, sampling))
+    ids, probabilities = candidates(logits, sampling, kernels)
+    cumulative = np.cumsum(probabilities)
     if not cumulative[-1] > 0:
         raise InvalidRequestError("no token has a probability left; loosen logit_bias")
-    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+    return int(ids[np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")])

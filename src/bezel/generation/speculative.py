@@ -17,7 +17,7 @@ from bezel.generation.drafters import Drafter
 from bezel.generation.loop import Step, step_of
 from bezel.generation.pace import Pace
 from bezel.generation.sampling import Sampling, choose, penalise
-from bezel.kernels.interface import F32
+from bezel.kernels.interface import F32, Kernels
 
 
 class Speculation:
@@ -62,6 +62,7 @@ def choose_rows(
     stop_ids: Collection[int],
     budget: int,
     logprobs: int,
+    kernels: Kernels,
 ) -> tuple[list[Step], int]:
     """Choose from logits `rows` [1 + drafted, vocabulary], one behind `history` and one behind each drafted token.
 
@@ -70,10 +71,10 @@ def choose_rows(
     """
     steps: list[Step] = []
     for place, row in enumerate(rows):
-        token = choose(penalise(row, history, produced, sampling), sampling, rng)
+        token = choose(penalise(row, history, produced, sampling), sampling, rng, kernels)
         history.append(token)
         produced.append(token)
-        steps.append(step_of(row, token, logprobs))
+        steps.append(step_of(row, token, logprobs, kernels))
         if place >= len(draft) or token != draft[place]:
             return steps, place
         if token in stop_ids or len(produced) == budget:

@@ -179,5 +179,11 @@ class Kernels(Protocol):
     def geglu(self, gate_up: F32) -> F32:
         """[T, 2n] -> [T, n]: gelu_tanh(first half) * second half."""
 
+    def log_sum_exp(self, x: F32) -> float:
+        """log(sum of e^x) of x [n], n at least 1."""
+
+    def largest(self, x: F32, count: int) -> I32:
+        """Places of the `count` largest of x [n], falling, of equal ones the first first: int32 [min(count, n)]."""
+
     def soft_cap(self, x: F32, cap: float) -> None:
         """x = cap * tanh(x / cap), in place."""

@@ -23,7 +23,7 @@ from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Format, KVView,
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -97,6 +97,8 @@ _SIGNATURES = {
     "attention": "PqPPPPqqqqqqqddP",
     "geglu": "PqqP",
     "soft_cap": "Pqd",
+    "log_sum_exp": "PqP",
+    "largest": "PqqP",
     "read": "Pq",
 }
 
@@ -367,6 +369,19 @@ class Native:
 
     def soft_cap(self, x: F32, cap: float) -> None:
         self._call("soft_cap", _address(x), x.size, cap)
+
+    def log_sum_exp(self, x: F32) -> float:
+        if not len(x):
+            raise ValueError("the log of no sum was asked for")
+        out = np.empty(1, np.float64)
+        self._call("log_sum_exp", _address(x), len(x), _address(out, np.float64))
+        return float(out[0])
+
+    def largest(self, x: F32, count: int) -> I32:
+        out = np.empty(min(count, len(x)), np.int32)
+        if len(out):
+            self._call("largest", _address(x), len(x), len(out), _address(out, np.int32))
+        return out
 
     def read(self, buffer: Any) -> None:
         """Read a float64 array once and do nothing with it: the machine's own speed limit."""

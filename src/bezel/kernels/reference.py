@@ -148,3 +148,10 @@ class Reference:
 
     def soft_cap(self, x: F32, cap: float) -> None:
         np.multiply(np.tanh(x / np.float32(cap)), np.float32(cap), out=x)
+
+    def log_sum_exp(self, x: F32) -> float:
+        top = float(x.max())
+        return top + math.log(float(np.exp(x.astype(np.float64) - top).sum()))
+
+    def largest(self, x: F32, count: int) -> I32:
+        return np.argsort(-x, kind="stable")[:count].astype(np.int32)

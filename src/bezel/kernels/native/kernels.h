@@ -67,6 +67,7 @@ INLINE v16f fma16(v16f a, v16f b, v16f c) {
 #include "norms.h"
 #include "cache.h"
 #include "attention.h"
+#include "choice.h"
 
 /* ---- element by element ---- */
 
