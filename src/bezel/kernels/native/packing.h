@@ -106,6 +106,31 @@ INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
     if (p->columns % 2) memcpy(at + 64 * (p->columns / 2), raw + 2 * (p->columns - 1), 2);
 }
 
+/* The same four bytes of 16 rows, side by side. */
+INLINE void pack_words(uint8_t *to, const uint8_t *raw, long stride, uint32_t flip) {
+    uint32_t words[LANES];
+    for (int lane = 0; lane < LANES; lane++) memcpy(words + lane, raw + lane * stride, 4);
+    for (int lane = 0; lane < LANES; lane++) words[lane] ^= flip;
+    memcpy(to, words, 64);
+}
+
+/* A whole block of 16 rows line by line, where rows one by one would come back to every line 16 times. */
+INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
+    long stride = row_bytes(p->format, p->columns);
+    if (p->format == BF16) {
+        uint8_t *at = p->data + pair_place(row, 0, p->columns);
+        for (long i = 0; i < p->columns / 2; i++) pack_words(at + 64 * i, raw + 4 * i, stride, 0);
+        return;
+    }
+    long groups = p->columns / GROUP, size = group_bytes(p->format), chunks = p->format == Q8_0 ? 8 : 4;
+    uint8_t *group = p->data + row / LANES * groups * size;
+    uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0;
+    for (long g = 0; g < groups; g++, group += size, raw += 2 + 4 * chunks) {
+        for (int lane = 0; lane < LANES; lane++) memcpy(group + 2 * lane, raw + lane * stride, 2);
+        for (long j = 0; j < chunks; j++) pack_words(group + 32 + 64 * j, raw + 2 + 4 * j, stride, flip);
+    }
+}
+
 /* Parallel over blocks of 16 rows, counted from the first row's own. */
 static void NAME(pack)(void *arguments, long first, long last) {
     const Packing *p = arguments;
@@ -113,7 +138,13 @@ static void NAME(pack)(void *arguments, long first, long last) {
     long start = (p->first / LANES + first) * LANES, end = (p->first / LANES + last) * LANES;
     if (start < p->first) start = p->first;
     if (end > p->first + p->count) end = p->first + p->count;
-    for (long row = start; row < end; row++)
+    int by_blocks = p->format == Q4_0 || p->format == Q8_0 || (p->format == BF16 && p->columns % 2 == 0);
+    for (long row = start; row < end; row++) {
+        if (by_blocks && row % LANES == 0 && row + LANES <= end) {
+            pack_block(p, row, p->raw + (row - p->first) * bytes);
+            row += LANES - 1;
+            continue;
+        }
         switch (p->format) {
         case BF16: pack_pairs(p, row, p->raw + (row - p->first) * bytes); break;
         case Q4_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q4_K); break;
@@ -121,6 +152,7 @@ static void NAME(pack)(void *arguments, long first, long last) {
         case Q6_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q6_K); break;
         default: pack_row(p, row, p->raw + (row - p->first) * bytes);
         }
+    }
 }
 
 OP(store) {
