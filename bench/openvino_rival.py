@@ -60,11 +60,12 @@ def run(folder: Path, prompt: int, new: int, threads: int) -> dict[str, float]:
 
     options = {"INFERENCE_NUM_THREADS": threads, "SCHEDULING_CORE_TYPE": "ANY_CORE"} if threads else {}
     pipeline = openvino_genai.LLMPipeline(str(folder), "CPU", **options)
-    ids = np.random.default_rng(0).integers(300, 200_000, (1, prompt))
-    inputs = openvino_genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids)))
     config = openvino_genai.GenerationConfig(max_new_tokens=new + 1, ignore_eos=True, do_sample=False)
-    pipeline.generate(inputs, config)
-    metrics = pipeline.generate(inputs, config).perf_metrics
+    rng = np.random.default_rng(0)
+    for _ in range(2):  # other tokens each time: the pipeline keeps the keys and values of prompts that it has seen
+        ids = rng.integers(300, 200_000, (1, prompt))
+        inputs = openvino_genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids)))
+        metrics = pipeline.generate(inputs, config).perf_metrics
     return {
         "prefill_tokens_per_second": 1000 * prompt / metrics.get_ttft().mean,
         "decode_tokens_per_second": 1000 / metrics.get_tpot().mean,

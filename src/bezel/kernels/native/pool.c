@@ -7,6 +7,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define MOST_THREADS 256
 #define SPINS 4000
+#define PIECES 4 /* for each thread */
 
 static pthread_mutex_t entry = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -20,7 +21,8 @@ static atomic_int unfinished;
 
 static bezel_task task;
 static void *arguments;
-static long count;
+static long count, piece;
+static atomic_long taken;
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -30,9 +32,10 @@ static void relax(void) {
 #endif
 }
 
-static void run_part(int part) {
-    long first = count * part / threads, last = count * (part + 1) / threads;
-    if (first < last) task(arguments, first, last);
+/* Takes pieces of the range until none is left, so that a thread that was held up keeps nobody waiting long. */
+static void run_pieces(void) {
+    for (long first; (first = atomic_fetch_add_explicit(&taken, piece, memory_order_relaxed)) < count;)
+        task(arguments, first, first + piece < count ? first + piece : count);
 }
 
 static void *work(void *number) {
@@ -47,7 +50,7 @@ static void *work(void *number) {
             pthread_mutex_unlock(&lock);
         }
         seen++;
-        if (part < threads) run_part(part);
+        if (part < threads) run_pieces();
         atomic_fetch_sub_explicit(&unfinished, 1, memory_order_release);
     }
     return 0;
@@ -84,12 +87,14 @@ void bezel_parallel(bezel_task new_task, void *new_arguments, long new_count) {
     pthread_mutex_lock(&entry);
     if (!started) start_threads();
     task = new_task, arguments = new_arguments, count = new_count;
+    piece = count / (threads * PIECES) + 1;
+    atomic_store_explicit(&taken, 0, memory_order_relaxed);
     atomic_store_explicit(&unfinished, started, memory_order_relaxed);
     pthread_mutex_lock(&lock);
     atomic_fetch_add_explicit(&generation, 1, memory_order_release);
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
-    run_part(0);
+    run_pieces();
     /* Where other programs take the processors, spinning would only keep a worker from its turn. */
     for (int spin = 0; atomic_load_explicit(&unfinished, memory_order_acquire); spin++)
         if (spin < SPINS) relax();

@@ -4,7 +4,7 @@
 
 typedef void (*bezel_task)(void *arguments, long first, long last);
 
-/* Run task(arguments, first, last) over [0, count), cut into one contiguous range a thread. */
+/* Run task(arguments, first, last) over pieces of [0, count), a few for each thread. */
 void bezel_parallel(bezel_task task, void *arguments, long count);
 
 int bezel_thread_count(void);
