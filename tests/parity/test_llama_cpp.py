@@ -57,7 +57,7 @@ def tokenizer_json(checkpoint: Checkpoint) -> dict[str, Any]:
             "type": "BPE",
             "byte_fallback": True,
             "vocab": {piece: i for i, piece in enumerate(vocabulary.pieces)},
-            "merges": vocabulary.merges,
+            "merges": list(vocabulary.merges),
         },
     }
 
