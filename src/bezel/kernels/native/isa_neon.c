@@ -17,21 +17,7 @@ static inline vpf half_part(const uint16_t *p) { return (vpf)vcvt_f32_f16(vreint
 
 static inline vpf fma_part(vpf a, vpf b, vpf c) { return (vpf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 
-static inline v16i codes16(const uint8_t *p) {
-    v16i all;
-    for (int i = 0; i < 16; i++) all[i] = (int8_t)p[i];
-    return all;
-}
-
-static inline float half1(uint16_t half) { return half_to_float(half); }
-
-static inline void store_half16(uint16_t *p, v16f v) {
-    for (int i = 0; i < 16; i++) p[i] = float_to_half(v[i]);
-}
-
-/* How many queries share the registers of one tile of attention. */
-enum { QUERIES = 1 };
-
+#include "plain.h"
 #define NAME(name) bezel_##name##_neon
 #include "kernels.h"
 #endif
