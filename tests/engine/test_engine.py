@@ -32,6 +32,7 @@ from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 BUILT = bool(instruction_sets())
 CONTEXT = 192
 WINDOW = 16
+MOST_STEPS = 50_000
 
 
 def _model(folder: Path, kernels: Any) -> TextModel:
@@ -107,10 +108,12 @@ def _speculate(model: TextModel, rng: random.Random, requests: list[Request]) ->
 def _run(engine: Engine) -> dict[int, list[Step]]:
     """Step until nothing is left: the tokens by request id."""
     found: dict[int, list[Step]] = {}
-    while engine.busy:
+    for _ in range(MOST_STEPS):
+        if not engine.busy:
+            return found
         for progress in engine.step():
             found.setdefault(progress.request.id, []).extend(progress.steps)
-    return found
+    raise AssertionError("the engine does not come to an end")
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate])
@@ -128,7 +131,10 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
     coming, arrival, cancelling = list(requests), rng.choice((0.05, 0.3, 1.0)), rng.choice((0.0, 0.0, 0.02))
     ended: dict[int, Progress] = {}
     found: dict[int, list[Step]] = {request.id: [] for request in requests}
+    steps = 0
     while coming or engine.busy:
+        steps += 1
+        assert steps < MOST_STEPS, "the engine does not come to an end"
         while coming and rng.random() < arrival:
             engine.add(coming.pop())
         if rng.random() < cancelling:

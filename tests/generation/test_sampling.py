@@ -86,6 +86,17 @@ def test_candidates_are_the_distribution(
     np.testing.assert_allclose(whole, distribution(logits, sampling), rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 0.9), (0.7, 0.5), (1.5, 0.5)])
+def test_the_largest_are_weighed_against_the_whole_vocabulary(temperature: float, top_p: float) -> None:
+    logits = np.random.default_rng(1).standard_normal(3000).astype(np.float32) * 2
+    sampling = Sampling(temperature, top_p=top_p)
+    ids, probabilities = candidates(logits, sampling, KERNELS)
+    assert len(ids) <= 1024
+    whole = np.zeros(3000)
+    whole[ids] = probabilities
+    np.testing.assert_allclose(whole, distribution(logits, sampling), rtol=1e-4, atol=1e-9)
+
+
 def test_usual_settings_do_not_sort_the_vocabulary() -> None:
     logits = np.random.default_rng(0).standard_normal(3000).astype(np.float32) * 4
     for sampling in (Sampling(top_k=64, top_p=0.95), Sampling(top_p=0.9), Sampling(min_p=0.1)):
