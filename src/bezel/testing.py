@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from bezel.engine.blocks import Blocks
 from bezel.errors import KernelLibraryError, ModelFileError
 from bezel.kernels import library
 from bezel.kernels.formats import quantize
-from bezel.kernels.interface import F32, Format, Kernels
+from bezel.kernels.interface import F32, Access, Format, Kernels
+from bezel.kernels.tables import RowTable
 from bezel.text.tokenizer import Tokenizer
 
 
@@ -61,20 +63,35 @@ class ArrayWeights:
             raise ModelFileError(f"tensor {name} is missing")
         return self._tensors[name]
 
-    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
         """See `models.interface.Weights.matrix`."""
         stacked = np.concatenate([self._tensor(name) for name in names])
         if stacked.shape != shape:
             raise ModelFileError(f"{' + '.join(names)} has shape {stacked.shape}; the config asks for {shape}")
-        packed = self.kernels.allocate(self._format, *shape)
+        packed = self.kernels.allocate(self._format, *shape, access)
         self.kernels.store_rows(packed, 0, quantize(self._format, stacked))
         return packed
 
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""
+        return self._shaped(name, (size,))
+
+    def array(self, name: str, shape: tuple[int, int]) -> F32:
+        """See `models.interface.Weights.array`."""
+        return self._shaped(name, shape)
+
+    def table(self, name: str, shape: tuple[int, int]) -> RowTable:
+        """See `models.interface.Weights.table`; the file is gone when the table is."""
+        raw = quantize(self._format, self._shaped(name, shape))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(raw.tobytes())
+            file.flush()
+            return RowTable(Path(file.name), 0, self._format, *shape)
+
+    def _shaped(self, name: str, shape: tuple[int, ...]) -> F32:
         tensor = self._tensor(name)
-        if tensor.shape != (size,):
-            raise ModelFileError(f"{name} has shape {tensor.shape}; the config asks for ({size},)")
+        if tensor.shape != shape:
+            raise ModelFileError(f"{name} has shape {tensor.shape}; the config asks for {shape}")
         return tensor
 
 

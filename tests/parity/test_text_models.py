@@ -1,4 +1,4 @@
-"""Gemma 1, 2 and 3 against Transformers, float32, random weights, every feature alive at a tiny shape."""
+"""Gemma 1, 2, 3 and 3n against Transformers, float32, random weights, every feature alive at a tiny shape."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from bezel.kernels.reference import Reference
 from bezel.models.interface import Batch, TextModel
 from bezel.models.registry import build
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import from_hugging_face
+from bezel.weights.names import NORMS_ARE_WHOLE, from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -40,6 +40,18 @@ GEMMA2 = {
     "final_logit_softcapping": 3.0,
 }
 GEMMA3 = {key: GEMMA2[key] for key in ("query_pre_attn_scalar", "sliding_window", "layer_types")}
+GEMMA3N = {
+    "num_hidden_layers": 6,
+    "intermediate_size": [96, 64, 96, 128, 32, 96],
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention"] * 3,
+    "num_kv_shared_layers": 2,
+    "activation_sparsity_pattern": [0.9, 0.8, 0.0, 0.5, 0.7, 0.0],
+    "vocab_size_per_layer_input": 90,
+    "hidden_size_per_layer_input": 32,
+    "laurel_rank": 32,
+    "final_logit_softcapping": 3.0,
+}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("Gemma", {}),
     "gemma, one KV head": ("Gemma", {"num_key_value_heads": 1}),
@@ -57,6 +69,27 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "tie_word_embeddings": False,
         },
     ),
+    "gemma3n": ("Gemma3n", GEMMA3N),
+    "gemma3n, nothing shared, nothing sparse": (
+        "Gemma3n",
+        GEMMA3N | {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0] * 6, "intermediate_size": 96},
+    ),
+    "gemma3n, three streams, the second active and unscaled, one KV head, other ropes, untied": (
+        "Gemma3n",
+        GEMMA3N
+        | {
+            "altup_num_inputs": 3,
+            "altup_active_idx": 1,
+            "altup_correct_scale": False,
+            "num_key_value_heads": 1,
+            "num_kv_shared_layers": 3,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "full_attention": {"rope_type": "default", "rope_theta": 5000.0},
+            },
+        },
+    ),
 }
 
 
@@ -67,7 +100,7 @@ EVERY_KERNEL = pytest.mark.parametrize("kernels", KERNELS.values(), ids=KERNELS)
 def oracle_of(variant: str = "gemma3", bf16: bool = False) -> Any:
     torch.manual_seed(3)
     family, changes = VARIANTS[variant]
-    config_class = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")
+    config_class = getattr(transformers, f"{family}TextConfig" if family.startswith("Gemma3") else f"{family}Config")
     model = getattr(transformers, f"{family}ForCausalLM")(config_class(**SHAPE | changes)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -85,7 +118,8 @@ def ours_of(
 ) -> TextModel:
     state = {name: tensor.numpy() for name, tensor in oracle.state_dict().items()}
     tensors = {name: state[stored] for name, stored in from_hugging_face(state).items()}
-    tensors = {name: array + 1 if array.ndim == 1 else array for name, array in tensors.items()}
+    if oracle.config.model_type not in NORMS_ARE_WHOLE:
+        tensors = {name: array + 1 if array.ndim == 1 else array for name, array in tensors.items()}
     model = build(oracle.config.to_dict(), ArrayWeights(tensors, kernels, format))
     model.cache_spec = replace(model.cache_spec, format=cache)
     return model

@@ -54,6 +54,14 @@ class Format(Enum):
         return columns // self.block_elements * self.block_bytes
 
 
+class Access(Enum):
+    """How a matrix will be read, which decides how it is best laid out in memory."""
+
+    WHOLE = "whole"
+    ROWS = "rows"
+    COLUMNS = "columns"
+
+
 CACHE_FORMATS: dict[Format, Any] = {Format.F16: np.float16, Format.Q8_0: np.uint8, Format.F32: np.float32}
 """What cached keys and values may be kept in, the usual one first, with the element type of their arrays."""
 
@@ -124,13 +132,24 @@ class PackedMatrix(Protocol):
     nbytes: int
 
 
+class DiskTable(Protocol):
+    """A matrix [rows, columns] whose rows stay on disk until ids name them (`tables.RowTable`)."""
+
+    format: Format
+    rows: int
+    columns: int
+
+
 class Kernels(Protocol):
     """The kernel set that a model is given."""
 
     name: str
 
-    def allocate(self, format: Format, rows: int, columns: int) -> Any:
-        """An empty packed matrix; fill it with `store_rows` from row 0 to the end."""
+    def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Any:
+        """An empty packed matrix; fill it with `store_rows` from row 0 to the end.
+
+        `access` other than WHOLE is a wish, for `sparse_mlp`: a format that cannot be read in parts is laid out whole.
+        """
 
     def store_rows(self, matrix: Any, first_row: int, raw: U8) -> None:
         """Pack rows in GGUF byte layout: `raw` is [n, format.row_bytes(columns)] uint8."""
@@ -150,6 +169,18 @@ class Kernels(Protocol):
     def rows(self, x: F32, index: I32) -> F32:
         """Rows `index` [R] of x [T, n]: [R, n]."""
 
+    def picked(self, positions: I32, index: I32) -> I32:
+        """Elements `index` [R] of positions [T]: [R]."""
+
+    def expect_rows(self, table: Any, ids: I32) -> None:
+        """Say that rows `ids` of a table on disk are about to be read, so that the disk works meanwhile."""
+
+    def read_rows(self, table: Any, ids: I32, scale: float) -> F32:
+        """Rows `ids` [T] of a table on disk, widened to float32 and times `scale`: [T, columns].
+
+        An id behind the table has row 0. ModelFileError where the file cannot be read any more.
+        """
+
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
         """x / sqrt(mean(x^2) + eps) * weight along the last axis: [..., n]. `weight` is the whole multiplier."""
 
@@ -167,9 +198,18 @@ class Kernels(Protocol):
         """
 
     def attention(
-        self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
+        self,
+        q: F32,
+        kv: KVView,
+        segments: Sequence[Segment],
+        scale: float,
+        window: int | None,
+        soft_cap: float | None,
+        index: I32 | None = None,
     ) -> F32:
         """Causal grouped-query attention, q [T, heads, head_dim] -> [T, heads * head_dim].
+
+        With `index` [R], q [R, heads, head_dim] holds those rows of the segments alone: [R, heads * head_dim].
 
         The row at position p sees the cached positions max(0, p - window + 1) ... p. Keys and values are widened to
         float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are q.k * scale, then
@@ -187,3 +227,62 @@ class Kernels(Protocol):
 
     def soft_cap(self, x: F32, cap: float) -> None:
         """x = cap * tanh(x / cap), in place."""
+
+    def norm_heads(self, x: F32, weight: F32 | None, eps: float) -> None:
+        """In place on x [T, heads, head_dim]: rms_norm per head."""
+
+    def sparse_mlp(self, gate: F32, x: F32, up: Any, down: Any, multiplier: float) -> F32:
+        """down(gelu_tanh(over) * up(x)), x [T, n] -> [T, n], where `over` is what gate [T, m] has over its cut.
+
+        The cut of a row is mean + multiplier * standard deviation of its gate; what lies under it is 0. `up` [m, n] is
+        best allocated for ROWS and `down` [n, m] for COLUMNS. Products are those of `linear`, bit for bit.
+        """
+
+    def altup_expand(self, x: F32, projected: F32) -> F32:
+        """x [T, n] and its S - 1 projections [T, (S - 1) n], scaled to x's root mean square: streams [T, S, n]."""
+
+    def altup_predict(
+        self, streams: F32, router: F32, coefs: F32, active: int, weight: F32, eps: float
+    ) -> tuple[F32, F32]:
+        """The streams as a layer will leave them, [T, S, n], and the rms_norm (weight) of the active one, [T, n].
+
+        modal = tanh(router . x / rms(x)), x the active stream; prediction o = stream o + sum over i of
+        (coefs[o S + i] . modal) stream i. `router` [S, n] has its norm's multiplier and 1 / n in it; coefs [S S, S].
+        """
+
+    def laurel(
+        self, predictions: F32, active: int, normed: F32, attended: F32, low: F32, norms: Sequence[F32], eps: float
+    ) -> tuple[F32, F32]:
+        """mixed = (prediction + norm 0 (attended) + normed + norm 1 (low)) / sqrt(2), and norm 2 (mixed): two [T, n].
+
+        predictions [T, S, n], of which `active` is meant; the others [T, n]; `norms` are multipliers [n] of rms_norm.
+        """
+
+    def altup_correct(
+        self,
+        predictions: F32,
+        mixed: F32,
+        fed: F32,
+        weight: F32,
+        router: F32,
+        coefs: F32,
+        active: int,
+        scale: F32 | None,
+        eps: float,
+    ) -> F32:
+        """In place: mixed += rms_norm(fed, weight); prediction s += (1 + coefs[s] . modal) (mixed - prediction active).
+
+        `modal` is of `mixed`, as in `altup_predict`; coefs [S, S]. Returns the active stream times scale [n]: [T, n].
+        """
+
+    def altup_inject(self, streams: F32, x: F32, weight: F32, eps: float) -> None:
+        """In place: every stream [T, S, n] but the first gains rms_norm(x, weight), x [T, n]."""
+
+    def altup_split(self, streams: F32) -> F32:
+        """[T, S, n] -> [S, T, n]."""
+
+    def altup_merge(self, first: F32, others: Sequence[F32]) -> F32:
+        """The mean of `first` and `others` [T, n], these scaled to the root mean square of `first`: [T, n]."""
+
+    def gelu_gate(self, x: F32, inputs: F32, layer: int) -> None:
+        """In place: x [T, n] = gelu_tanh(x) * inputs[:, layer], inputs [T, L, n]."""

@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.kernels.altup import AltUpNative
 from bezel.kernels.formats import exactly_q8_0
-from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Format, KVView, Rope, Segment
-from bezel.kernels.tape import Tape
+from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Access, Format, KVView, Rope, Segment
+from bezel.kernels.sparse import SPARSE_FORMATS, SparseNative
+from bezel.kernels.tables import TablesNative
+from bezel.kernels.tape import Tape, raise_for
 from bezel.settings import default_threads
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -39,15 +42,16 @@ _MOST_SLOTS = 256
 
 @dataclass
 class Matrix:
-    """A packed weight matrix: GGUF's own layout for F32 and F16, else interleaved by 16 rows.
+    """A packed weight matrix: GGUF's own layout for F32, F16 and access by rows, else interleaved by 16 rows.
 
-    Q5_0 is kept as Q8_0, of the same values.
+    Q5_0 is kept as Q8_0, of the same values. native/sparse.h has the layout for access by columns.
     """
 
     format: Format
     rows: int
     columns: int
     data: U8
+    access: Access = Access.WHOLE
 
     @property
     def nbytes(self) -> int:
@@ -100,7 +104,22 @@ _SIGNATURES = {
     "log_sum_exp": "PqP",
     "largest": "PqqP",
     "read": "Pq",
+    "store_columns": "qqqPqqP",
+    "sparse_mlp": "PPqqqqPqPdP",
+    "cut_geglu": "PPqqdP",
+    "widen_rows": "qqPqdP",
+    "altup_expand": "PPqqqP",
+    "altup_predict": "PPPPqqqqdPP",
+    "laurel": "PPPPPPPqqqdPP",
+    "altup_correct": "PPPPPPPqqqqdP",
+    "altup_inject": "PPPqqqd",
+    "altup_split": "PqqqP",
+    "altup_merge": "PPqqqP",
+    "gelu_gate": "PPqqq",
+    "norm_heads": "PqPqqqd",
 }
+# Those that are the same on every instruction set.
+_PLAIN_SIGNATURES = {"expect_rows": "qqqqPqPqPq", "fetch_rows": "qqqqPqPqPqPP"}
 
 
 def _address(array: Any, dtype: Any = np.float32) -> int:
@@ -127,7 +146,7 @@ class Rows:
     positions: I32
 
 
-class Native:
+class Native(AltUpNative, SparseNative, TablesNative):
     """Implements `Kernels`; see there for what each method promises, and `reference` for the definitions.
 
     `isa` is one of `instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the whole
@@ -147,8 +166,10 @@ class Native:
             )
         self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
         self._library.bezel_replay.argtypes = (ctypes.c_char_p, ctypes.c_long)
-        self._packers = {name: struct.Struct(codes) for name, codes in _SIGNATURES.items()}
+        signatures = _SIGNATURES | _PLAIN_SIGNATURES
+        self._packers = {name: struct.Struct(codes) for name, codes in signatures.items()}
         self._functions = {name: getattr(self._library, f"bezel_{name}_{self.isa}") for name in _SIGNATURES}
+        self._functions |= {name: getattr(self._library, f"bezel_{name}") for name in _PLAIN_SIGNATURES}
         for function in self._functions.values():
             function.argtypes = (ctypes.c_char_p,)
         self._rows: list[Rows] = []
@@ -160,8 +181,7 @@ class Native:
 
     def _call(self, name: str, *arguments: float) -> None:
         packed = self._packers[name].pack(*arguments)
-        if self._functions[name](packed):
-            raise MemoryError(f"no memory for the kernel {name}")
+        raise_for(self._functions[name](packed), f"the kernel {name}")
         tape = self._tape
         if tape is not None:
             tape.add(self._functions[name], packed)
@@ -169,6 +189,12 @@ class Native:
     def _empty(self, *shape: int) -> F32:
         tape = self._tape
         return np.empty(shape, np.float32) if tape is None else tape.empty(shape)
+
+    def _at(self, array: Any, dtype: Any = np.float32) -> int:
+        return _address(array, dtype)
+
+    def _rows_at(self, array: Any) -> tuple[int, int]:
+        return _strided(array)
 
     @contextmanager
     def record(self) -> Iterator[Tape]:
@@ -198,16 +224,19 @@ class Native:
         self._rows = [rows, *self._rows[:3]]
         return rows
 
-    def allocate(self, format: Format, rows: int, columns: int) -> Matrix:
+    def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Matrix:
         if format is Format.Q5_0:
             format = Format.Q8_0
-        if format in _INTERLEAVED:
+        access = access if format in SPARSE_FORMATS else Access.WHOLE
+        if access is Access.COLUMNS:
+            size = -(-rows // 32) * 32 * format.row_bytes(columns)
+        elif format in _INTERLEAVED and access is Access.WHOLE:
             format.row_bytes(columns)
             size_of_group, group = _INTERLEAVED[format]
             size = -(-rows // _LANES) * -(-columns // group) * size_of_group
         else:
             size = rows * format.row_bytes(columns)
-        return Matrix(format, rows, columns, np.zeros(size, np.uint8))
+        return Matrix(format, rows, columns, np.zeros(size, np.uint8), access)
 
     def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:
         row_bytes = matrix.format.row_bytes(matrix.columns)
@@ -218,21 +247,16 @@ class Native:
                 f"rows {raw.shape} from {first_row} do not fit into {matrix.rows} rows of {row_bytes} bytes"
             )
         raw = np.ascontiguousarray(raw)
-        if matrix.format in _INTERLEAVED:
-            self._call(
-                "store",
-                matrix.format.type_id,
-                matrix.columns,
-                _address(matrix.data, np.uint8),
-                first_row,
-                len(raw),
-                _address(raw, np.uint8),
-            )
+        part = _address(matrix.data, np.uint8), first_row, len(raw), _address(raw, np.uint8)
+        if matrix.access is Access.COLUMNS:
+            self._call("store_columns", matrix.format.type_id, matrix.rows, matrix.columns, *part)
+        elif matrix.format in _INTERLEAVED and matrix.access is Access.WHOLE:
+            self._call("store", matrix.format.type_id, matrix.columns, *part)
         else:
             matrix.data[first_row * row_bytes : (first_row + len(raw)) * row_bytes] = raw.reshape(-1)
 
     def linear(self, matrix: Matrix, x: F32) -> F32:
-        if x.ndim != 2 or x.shape[1] != matrix.columns:
+        if x.ndim != 2 or x.shape[1] != matrix.columns or matrix.access is not Access.WHOLE:
             raise ValueError(f"x {x.shape} does not go with a matrix of {matrix.rows} by {matrix.columns}")
         out = self._empty(len(x), matrix.rows)
         self._call(
@@ -269,6 +293,10 @@ class Native:
         out = self._empty(len(index), x.shape[1])
         self._call("rows", _address(x), _address(index, np.int32), len(index), x.shape[1], _address(out))
         return out
+
+    def picked(self, positions: I32, index: I32) -> I32:
+        found: I32 = self.rows(positions.view(np.float32)[:, None], index)[:, 0].view(np.int32)
+        return found
 
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
         out = self._empty(*x.shape)
@@ -331,7 +359,14 @@ class Native:
         )
 
     def attention(
-        self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
+        self,
+        q: F32,
+        kv: KVView,
+        segments: Sequence[Segment],
+        scale: float,
+        window: int | None,
+        soft_cap: float | None,
+        index: I32 | None = None,
     ) -> F32:
         tokens, heads, head_dim = q.shape
         block_size, kv_heads = kv.keys.shape[1:3]
@@ -340,14 +375,20 @@ class Native:
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
         check_blocks(kv, segments, window)
         rows = self.rows_of(kv.tables, segments)
+        addresses, positions = rows.addresses, rows.positions
+        if index is not None:
+            halves = self.rows(addresses.view(np.float32).reshape(-1, 2), index)
+            addresses, positions = halves.reshape(-1).view(np.uint64), self.picked(positions, index)
+        if len(positions) != tokens:
+            raise ValueError(f"q {q.shape} has other rows than the {len(positions)} of its segments")
         out = self._empty(tokens, heads * head_dim)
         self._call(
             "attention",
             *_strided(q),
             _address(kv.keys, dtype),
             _address(kv.values, dtype),
-            _address(rows.addresses, np.uint64),
-            _address(rows.positions, np.int32),
+            _address(addresses, np.uint64),
+            _address(positions, np.int32),
             tokens,
             heads,
             kv_heads,

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bezel.kernels.altup import AltUpReference
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
-from bezel.kernels.interface import F32, I32, U8, Format, KVView, Rope, Segment
+from bezel.kernels.interface import F32, I32, U8, Access, Format, KVView, Rope, Segment
+from bezel.kernels.sparse import SparseReference
+from bezel.kernels.tables import TablesReference
 
 GROUP = 32
 
@@ -63,12 +66,12 @@ def _widen(kv: KVView, cached: NDArray[Any]) -> F32:
     return dequantize(kv.format, raw, kv.head_dim).reshape(*cached.shape[:2], kv.head_dim)
 
 
-class Reference:
+class Reference(AltUpReference, SparseReference, TablesReference):
     """Implements `Kernels`; see there for what each method promises."""
 
     name = "reference"
 
-    def allocate(self, format: Format, rows: int, columns: int) -> Matrix:
+    def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Matrix:
         return Matrix(format, rows, columns, np.zeros((rows, format.row_bytes(columns)), np.uint8))
 
     def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:
@@ -95,6 +98,9 @@ class Reference:
     def rows(self, x: F32, index: I32) -> F32:
         return x[index]
 
+    def picked(self, positions: I32, index: I32) -> I32:
+        return positions[index]
+
     def rms_norm(self, x: F32, weight: F32 | None, eps: float) -> F32:
         normed: F32 = x / np.sqrt((x * x).mean(axis=-1, keepdims=True, dtype=np.float32) + np.float32(eps))
         return normed if weight is None else normed * weight
@@ -120,8 +126,19 @@ class Reference:
             kv.values[blocks, slots] = _narrow(kv, v[rows])
 
     def attention(
-        self, q: F32, kv: KVView, segments: Sequence[Segment], scale: float, window: int | None, soft_cap: float | None
+        self,
+        q: F32,
+        kv: KVView,
+        segments: Sequence[Segment],
+        scale: float,
+        window: int | None,
+        soft_cap: float | None,
+        index: I32 | None = None,
     ) -> F32:
+        if index is not None:
+            everything = np.zeros((sum(segment.length for segment in segments), *q.shape[1:]), np.float32)
+            everything[index] = q
+            return self.attention(everything, kv, segments, scale, window, soft_cap)[index]
         tokens, heads, head_dim = q.shape
         shared = heads // kv.keys.shape[2]
         out = np.empty((tokens, heads, head_dim), np.float32)

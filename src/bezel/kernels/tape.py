@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32
+
+_UNREADABLE = 2  # as native/table.c returns it
+
+
+def raise_for(failure: int, what: str) -> None:
+    """The error that a kernel's result stands for, if any: MemoryError or ModelFileError."""
+    if failure == _UNREADABLE:
+        raise ModelFileError("a table on disk cannot be read any more: its file has changed; load the model again")
+    if failure:
+        raise MemoryError(f"no memory for {what}")
 
 
 class Tape:
@@ -48,8 +59,7 @@ class Tape:
         return array
 
     def replay(self) -> None:
-        """Make all calls again. MemoryError where one lacks memory."""
+        """Make all calls again. Raises as `raise_for` does."""
         if not self._whole:
             self._whole = b"".join(self._program)
-        if self._replay(self._whole, len(self._program)):
-            raise MemoryError("no memory for a step's kernels")
+        raise_for(self._replay(self._whole, len(self._program)), "a step's kernels")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bezel.kernels.interface import F32, I32, Format, Kernels, KVView, Segment, cache_width
+from bezel.kernels.interface import F32, I32, Access, Format, Kernels, KVView, Segment, cache_width
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,17 @@ class Weights(Protocol):
 
     kernels: Kernels
 
-    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
         """One packed matrix from one tensor, or from several stacked by rows (fused projections).
 
-        `shape` is that of the whole result: (rows, columns).
+        `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`.
         """
+
+    def array(self, name: str, shape: tuple[int, int]) -> F32:
+        """A small matrix in float32, for kernels that want its numbers."""
+
+    def table(self, name: str, shape: tuple[int, int]) -> Any:
+        """A matrix (rows, columns) that stays on disk, for `Kernels.read_rows`."""
 
     def norm(self, name: str, size: int) -> F32:
         """The multiplier of an RMSNorm, float32 [size]; the "1 +" of Gemma 1-3 is already added."""

@@ -9,6 +9,7 @@ from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.models.gemma import Gemma1
 from bezel.models.gemma2 import Gemma2
 from bezel.models.gemma3 import Gemma3
+from bezel.models.gemma3n import Gemma3n
 from bezel.models.interface import Family, TextModel, Weights
 
 FAMILIES: Mapping[str, Family] = {
@@ -16,6 +17,8 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": Gemma2,
     "gemma3_text": Gemma3,
     "gemma3": Gemma3,
+    "gemma3n_text": Gemma3n,
+    "gemma3n": Gemma3n,
 }
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError, UnsupportedModelError
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
-from bezel.kernels.interface import F32, Format, Kernels
+from bezel.kernels.interface import F32, Access, Format, Kernels
+from bezel.kernels.tables import RowTable
 from bezel.weights import names
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.safetensors import SafetensorsFolder
@@ -22,6 +23,12 @@ from bezel.weights.source import Opener, TensorInfo, TensorSource, open_local
 LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performance": Format.BF16}
 
 _CHUNK_BYTES = 8 << 20
+# Sizes that GGUF metadata do not have; the tensors do.
+_SIZES_OF_TENSORS = {
+    "embed_tokens.weight": "vocab_size",
+    "embed_tokens_per_layer.weight": "vocab_size_per_layer_input",
+    "layers.0.laurel.linear_left.weight": "laurel_rank",
+}
 _WHOLE = (Format.F32, Format.F16, Format.BF16)
 _EIGHT_BITS = (Format.Q4_0, Format.Q5_0, Format.Q8_0)
 
@@ -45,7 +52,8 @@ class Checkpoint:
         """What is stored under a canonical name; ModelFileError where nothing is."""
         if name not in self.stored_names:
             raise ModelFileError(f"{self.path}: tensor {name} is missing; download the checkpoint again")
-        return self.source.tensors[self.stored_names[name]]
+        info, part = self.source.tensors[self.stored_names[name]], names.part_of(name)
+        return info if part is None or len(info.shape) < 3 else info.part(part)
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
@@ -78,10 +86,14 @@ def open_gguf(path: Path, opener: Opener = open_local) -> Checkpoint:
     file = GGUFFile.open(path, opener)
     config = names.config_from_gguf(file.metadata, str(path))
     architecture = file.metadata["general.architecture"]
-    stored = names.from_gguf(architecture, file.tensors)
+    stored = names.from_gguf(architecture, file.tensors, config.get("altup_num_inputs", 0))
     if "embed_tokens.weight" not in stored:
         raise ModelFileError(f"{path}: tensor token_embd.weight is missing; download the file again")
-    config["vocab_size"] = file.tensors[stored["embed_tokens.weight"]].shape[0]
+    for tensor, field_name in _SIZES_OF_TENSORS.items():
+        if tensor in stored:
+            config[field_name] = file.tensors[stored[tensor]].shape[0]
+    if architecture == "gemma3n":
+        config["altup_correct_scale"] = "layers.0.altup.correct_output_scale" in stored
     config["tie_word_embeddings"] = "lm_head.weight" not in stored
     return Checkpoint(path, config, file, stored, norms_lack_one=False, metadata=file.metadata)
 
@@ -94,7 +106,8 @@ def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
     if not isinstance(text_config, dict):
         raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")
     stored = names.from_hugging_face(source.tensors)
-    return Checkpoint(path, config, source, stored, norms_lack_one=True, folder=path)
+    lack_one = config.get("model_type") not in names.NORMS_ARE_WHOLE
+    return Checkpoint(path, config, source, stored, norms_lack_one=lack_one, folder=path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -126,7 +139,7 @@ class CheckpointWeights:
     def __contains__(self, name: str) -> bool:
         return name in self._checkpoint.stored_names
 
-    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
         """See `models.interface.Weights.matrix`; formats that differ become Q8_0 where that is exact, else F32."""
         infos = [self._checkpoint.info(name) for name in names]
         rows, columns = shape
@@ -136,14 +149,15 @@ class CheckpointWeights:
                 f"{self._checkpoint.path}: {' + '.join(names)} has shape {found}; the config asks for {shape}"
             )
         target = self._target_format(infos)
-        packed = self.kernels.allocate(target, rows, columns)
+        packed = self.kernels.allocate(target, rows, columns, access)
         row = 0
         for info in infos:
             self._checkpoint.source.expect(info.name)
         for info in infos:
             step = max(1, _CHUNK_BYTES // (columns * 4))
             for first in range(0, info.shape[0], step):
-                raw = self._checkpoint.source.read_rows(info.name, first, min(step, info.shape[0] - first))
+                count = min(step, info.shape[0] - first)
+                raw = self._checkpoint.source.read_rows(info.name, info.first_row + first, count)
                 if info.format is not target:
                     exact = target is Format.Q8_0 and info.format in _EIGHT_BITS
                     raw = (
@@ -170,13 +184,24 @@ class CheckpointWeights:
             return formats.pop()
         return Format.Q8_0 if formats <= set(_EIGHT_BITS) else Format.F32
 
+    def array(self, name: str, shape: tuple[int, int]) -> F32:
+        """See `models.interface.Weights.array`."""
+        info = self._shaped(name, shape)
+        return dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, shape[0]), shape[1])
+
+    def table(self, name: str, shape: tuple[int, int]) -> RowTable:
+        """See `models.interface.Weights.table`; the table has a file of its own and needs this checkpoint no more."""
+        return self._checkpoint.source.table(self._shaped(name, shape).name)
+
+    def _shaped(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
+        info = self._checkpoint.info(name)
+        if info.shape != shape:
+            raise ModelFileError(f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for {shape}")
+        return info
+
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""
-        info = self._checkpoint.info(name)
-        if info.shape != (size,):
-            raise ModelFileError(
-                f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for ({size},)"
-            )
+        info = self._shaped(name, (size,))
         values: F32 = dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, 1), size)[0]
         if self._checkpoint.norms_lack_one:
             values += np.float32(1)

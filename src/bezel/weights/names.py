@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 from typing import Any
 
 from bezel.errors import ModelFileError, UnsupportedModelError
@@ -31,32 +33,78 @@ _NORMS_SINCE_GEMMA2 = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
-_MODEL_TYPE = {"gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text"}
+_TOP_OF_GEMMA3N = _TOP | {
+    "per_layer_token_embd.weight": "embed_tokens_per_layer.weight",
+    "per_layer_model_proj.weight": "per_layer_model_projection.weight",
+    "per_layer_proj_norm.weight": "per_layer_projection_norm.weight",
+}
+# One tensor of three sizes in GGUF, a matrix for each stream but the first here.
+_STACKED = {"altup_proj.weight": "altup_projections", "altup_unembd_proj.weight": "altup_unembed_projections"}
+_LAYER_OF_GEMMA3N = {
+    "inp_gate": "per_layer_input_gate",
+    "proj": "per_layer_projection",
+    "post_norm": "post_per_layer_input_norm",
+    "altup_correct_coef": "altup.correction_coefs",
+    "altup_predict_coef": "altup.prediction_coefs",
+    "altup_router": "altup.modality_router",
+    "altup_router_norm": "altup.router_norm",
+    "laurel_l": "laurel.linear_left",
+    "laurel_r": "laurel.linear_right",
+    "laurel_post_norm": "laurel.post_laurel_norm",
+}
+# The only layer's tensor whose name in Hugging Face checkpoints does not end in ".weight".
+_SCALE_OF_ALTUP = "altup_correct_scale", "altup.correct_output_scale"
+_MODEL_TYPE = {"gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text", "gemma3n": "gemma3n_text"}
+NORMS_ARE_WHOLE = ("gemma3n", "gemma3n_text")
+"""Model types whose Hugging Face checkpoints store the whole multiplier of a norm, not what it has over 1."""
 _HF_PREFIXES = ("language_model.model.", "model.language_model.", "model.")
 
 
 def _layer_names(architecture: str) -> dict[str, str]:
-    return _LAYER | (_NORMS_OF_GEMMA1 if architecture == "gemma" else _NORMS_SINCE_GEMMA2)
+    names = _LAYER | (_NORMS_OF_GEMMA1 if architecture == "gemma" else _NORMS_SINCE_GEMMA2)
+    return names | _LAYER_OF_GEMMA3N if architecture == "gemma3n" else names
 
 
-def from_gguf(architecture: str, stored: Iterable[str]) -> dict[str, str]:
-    """Canonical name -> GGUF name, for every tensor that the table knows; others are left out."""
-    layer_names = _layer_names(architecture)
+def _top_names(architecture: str) -> dict[str, str]:
+    return _TOP_OF_GEMMA3N if architecture == "gemma3n" else _TOP
+
+
+def from_gguf(architecture: str, stored: Iterable[str], streams: int = 4) -> dict[str, str]:
+    """Canonical name -> GGUF name, for every tensor that the table knows; others are left out.
+
+    A tensor that stacks matrices, of all `streams` but the first, stands under the name of each: see `part_of`.
+    """
+    top, layer_names = _top_names(architecture), _layer_names(architecture)
     names = {}
     for name in stored:
         match = re.fullmatch(r"blk\.(\d{1,6})\.(\w+)\.weight", name)
-        if name in _TOP:
-            names[_TOP[name]] = name
+        if name in top:
+            names[top[name]] = name
         elif match and match[2] in layer_names:
             names[f"layers.{match[1]}.{layer_names[match[2]]}.weight"] = name
+        elif architecture == "gemma3n" and match and match[2] == _SCALE_OF_ALTUP[0]:
+            names[f"layers.{match[1]}.{_SCALE_OF_ALTUP[1]}"] = name
+        elif architecture == "gemma3n" and name in _STACKED:
+            names |= {f"{_STACKED[name]}.{part}.weight": name for part in range(streams - 1)}
     return names
+
+
+def part_of(canonical: str) -> int | None:
+    """Which matrix of a GGUF tensor that stacks several has this name; None where it has a tensor of its own."""
+    match = re.fullmatch(rf"(?:{'|'.join(_STACKED.values())})\.(\d+)\.weight", canonical)
+    return int(match[1]) if match else None
 
 
 def to_gguf(architecture: str, canonical: str) -> str:
     """The GGUF name of a canonical one; UnsupportedModelError where the table has none."""
-    for stored, name in _TOP.items():
+    for stored, name in _top_names(architecture).items():
         if name == canonical:
             return stored
+    if architecture == "gemma3n" and part_of(canonical) is not None:
+        return next(stored for stored, name in _STACKED.items() if canonical.startswith(f"{name}."))
+    scale = re.fullmatch(rf"layers\.(\d+)\.{re.escape(_SCALE_OF_ALTUP[1])}", canonical)
+    if scale and architecture == "gemma3n":
+        return f"blk.{scale[1]}.{_SCALE_OF_ALTUP[0]}.weight"
     match = re.fullmatch(r"layers\.(\d+)\.([\w.]+)\.weight", canonical)
     if match:
         for stored, name in _layer_names(architecture).items():
@@ -79,6 +127,36 @@ def from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return names
 
 
+class _Metadata:
+    """GGUF metadata of one architecture; a key that is missing or of another type is named by ModelFileError."""
+
+    def __init__(self, metadata: Mapping[str, Any], architecture: str, path: str) -> None:
+        self._metadata, self._architecture, self._path = metadata, architecture, path
+
+    def need(self, key: str, kind: type) -> Any:
+        value = self._metadata.get(f"{self._architecture}.{key}")
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.fail(key, f"is {value!r}; a {kind.__name__} is needed")
+        return value
+
+    def optional(self, key: str, kind: type, default: Any) -> Any:
+        return self.need(key, kind) if f"{self._architecture}.{key}" in self._metadata else default
+
+    def each(self, key: str, kind: type, layers: int) -> list[Any]:
+        """One number for each layer, from a list of them or a single one."""
+        value = self._metadata.get(f"{self._architecture}.{key}")
+        if not isinstance(value, list | array):
+            return [self.need(key, kind)] * layers
+        if len(value) != layers or not all(type(one) is kind for one in value):
+            raise self.fail(key, f"does not give {layers} layers a {kind.__name__} each")
+        return list(value)
+
+    def fail(self, key: str, what: str) -> ModelFileError:
+        return ModelFileError(f"{self._path}: metadata {self._architecture}.{key} {what}")
+
+
 def config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The Hugging Face text config that GGUF metadata describe.
 
@@ -89,50 +167,59 @@ def config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
     if not isinstance(architecture, str) or architecture not in _MODEL_TYPE:
         known = ", ".join(_MODEL_TYPE)
         raise UnsupportedModelError(f"{path}: architecture {architecture!r} is not supported; supported: {known}")
-
-    def need(key: str, kind: type) -> Any:
-        value = metadata.get(f"{architecture}.{key}")
-        if kind is float and type(value) is int:
-            value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ModelFileError(f"{path}: metadata {architecture}.{key} is {value!r}; a {kind.__name__} is needed")
-        return value
-
-    def optional(key: str, kind: type, default: Any) -> Any:
-        return need(key, kind) if f"{architecture}.{key}" in metadata else default
-
+    found = _Metadata(metadata, architecture, path)
+    need, optional = found.need, found.optional
     heads, hidden, layers = (need(key, int) for key in ("attention.head_count", "embedding_length", "block_count"))
     if heads < 1 or hidden < 1:
         raise ModelFileError(f"{path}: {heads} heads over {hidden} channels; both must be positive")
     head_dim = optional("attention.key_length", int, hidden // heads)
+    since_gemma3 = architecture in ("gemma3", "gemma3n")
     config: dict[str, Any] = {
         "model_type": _MODEL_TYPE[architecture],
         "hidden_size": hidden,
         "num_hidden_layers": layers,
-        "intermediate_size": need("feed_forward_length", int),
         "num_attention_heads": heads,
         "num_key_value_heads": optional("attention.head_count_kv", int, heads),
         "head_dim": head_dim,
         "rms_norm_eps": need("attention.layer_norm_rms_epsilon", float),
         "max_position_embeddings": need("context_length", int),
         "hidden_activation": "gelu_pytorch_tanh",
-        "rope_theta": optional("rope.freq_base", float, 1e6 if architecture == "gemma3" else 1e4),
+        "rope_theta": optional("rope.freq_base", float, 1e6 if since_gemma3 else 1e4),
     }
+    if architecture != "gemma":
+        config["sliding_window"] = need("attention.sliding_window", int)
+        config["layer_types"] = _layer_types(architecture, layers, metadata, path)
+    if since_gemma3:
+        config["rope_local_base_freq"] = optional("rope.freq_base_swa", float, 1e4)
+    if architecture == "gemma3n":
+        return config | _config_of_gemma3n(found, layers)
+    config["intermediate_size"] = need("feed_forward_length", int)
     if architecture == "gemma":
         return config
     largest = {"gemma2": 46, "gemma3": 62}[architecture]
     config["query_pre_attn_scalar"] = hidden // heads if layers == largest else head_dim
-    config["sliding_window"] = need("attention.sliding_window", int)
-    config["layer_types"] = _layer_types(architecture, layers, metadata, path)
     if architecture == "gemma2":
         config["attn_logit_softcapping"] = optional("attn_logit_softcapping", float, 50.0)
         config["final_logit_softcapping"] = optional("final_logit_softcapping", float, 30.0)
     else:
-        config["rope_local_base_freq"] = optional("rope.freq_base_swa", float, 1e4)
         config["final_logit_softcapping"] = optional("final_logit_softcapping", float, None)
         if optional("rope.scaling.type", str, "none") == "linear":
             config["rope_scaling"] = {"rope_type": "linear", "factor": need("rope.scaling.factor", float)}
     return config
+
+
+def _config_of_gemma3n(found: _Metadata, layers: int) -> dict[str, Any]:
+    """What Gemma 3n alone has. GGUF keeps the quantile at which a gate is cut, the config the share cut off."""
+    quantiles = found.each("activation_sparsity_scale", float, layers)
+    return {
+        "intermediate_size": found.each("feed_forward_length", int, layers),
+        "final_logit_softcapping": found.optional("final_logit_softcapping", float, 30.0),
+        "altup_active_idx": found.optional("altup.active_idx", int, 0),
+        "altup_num_inputs": found.optional("altup.num_inputs", int, 4),
+        "hidden_size_per_layer_input": found.need("embedding_length_per_layer_input", int),
+        "num_kv_shared_layers": found.need("attention.shared_kv_layers", int),
+        "activation_sparsity_pattern": [round(NormalDist().cdf(quantile), 6) for quantile in quantiles],
+    }
 
 
 def _layer_types(architecture: str, layers: int, metadata: Mapping[str, Any], path: str) -> list[str]:
@@ -140,7 +227,7 @@ def _layer_types(architecture: str, layers: int, metadata: Mapping[str, Any], pa
     if not 1 <= layers <= 1024:
         raise ModelFileError(f"{path}: metadata {architecture}.block_count is {layers}; 1 to 1024 are possible")
     key = f"{architecture}.attention.sliding_window_pattern"
-    pattern = metadata.get(key, {"gemma2": 2, "gemma3": 6}[architecture])
+    pattern = metadata.get(key, {"gemma2": 2, "gemma3": 6, "gemma3n": 5}[architecture])
     if type(pattern) is int and pattern >= 1:
         slides = [i % pattern < pattern - 1 for i in range(layers)]
     elif isinstance(pattern, list) and len(pattern) == layers and all(type(flag) is bool for flag in pattern):

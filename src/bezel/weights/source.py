@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from bezel.errors import ModelFileError, UnsupportedModelError
 from bezel.kernels.interface import U8, Format
+from bezel.kernels.tables import RowTable
 
 Opener = Callable[[Path], tuple[BinaryIO, int]]
 
@@ -27,7 +28,10 @@ def open_local(path: Path) -> tuple[BinaryIO, int]:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor: `shape` is outermost first; `format` None marks a type that cannot be read here."""
+    """One tensor: `shape` is outermost first; `format` None marks a type that cannot be read here.
+
+    `first_row` is not 0 where this is one of several matrices stacked in the tensor of that name.
+    """
 
     name: str
     format: Format | None
@@ -36,6 +40,14 @@ class TensorInfo:
     path: Path
     offset: int
     nbytes: int
+    first_row: int = 0
+
+    def part(self, number: int) -> TensorInfo:
+        """One of the matrices that a tensor of three sizes stacks. ModelFileError where it has fewer."""
+        count, *shape = self.shape
+        if number >= count:
+            raise ModelFileError(f"{self.path}: tensor {self.name} stacks {count} matrices; one more is needed")
+        return replace(self, shape=tuple(shape), nbytes=self.nbytes // count, first_row=number * shape[0])
 
     @property
     def columns(self) -> int:
@@ -62,6 +74,9 @@ class TensorSource(Protocol):
 
     def expect(self, name: str) -> None:
         """Say that a whole tensor is about to be read, so that the system may fetch it meanwhile."""
+
+    def table(self, name: str) -> RowTable:
+        """A matrix whose rows are read when they are wanted, through a file of its own."""
 
     def close(self) -> None: ...
 
@@ -98,6 +113,11 @@ class OpenFiles:
         info = self._tensors[name]
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file(info.path), info.offset, info.nbytes, os.POSIX_FADV_WILLNEED)
+
+    def table(self, name: str) -> RowTable:
+        """See `TensorSource.table`."""
+        info = self._tensors[name]
+        return RowTable(info.path, info.offset, info.readable(), info.shape[0], info.columns)
 
     def _file(self, path: Path) -> int:
         if path not in self._files:

@@ -68,6 +68,9 @@ INLINE v16f fma16(v16f a, v16f b, v16f c) {
 #include "cache.h"
 #include "attention.h"
 #include "choice.h"
+#include "altup.h"
+#include "sparse.h"
+#include "widen.h"
 
 /* ---- element by element ---- */
 
@@ -105,8 +108,7 @@ static void NAME(geglu_strips)(void *arguments, long first, long last) {
             v16f gate = all16(0), up = all16(0);
             if (count == LANES) gate = load16(gates + i), up = load16(ups + i);
             else memcpy(&gate, gates + i, 4 * count), memcpy(&up, ups + i, 4 * count);
-            v16f twice = 1.5957691216f * (gate + 0.044715f * gate * gate * gate);
-            v16f result = gate / (1.0f + exp16(-twice)) * up;
+            v16f result = gelu16(gate) * up;
             memcpy(a->out + row * a->n + i, &result, 4 * count);
         }
     }

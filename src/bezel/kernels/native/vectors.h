@@ -136,6 +136,9 @@ static inline v16f exp16(v16f x) {
     return p * (v16f)power;
 }
 
+/* GELU as tanh gives it. */
+static inline v16f gelu16(v16f x) { return x / (1.0f + exp16(-1.5957691216f * (x + 0.044715f * x * x * x))); }
+
 /* tanh x = 1 - 2 / (e^2x + 1). */
 static inline v16f tanh16(v16f x) { return 1.0f - 2.0f / (exp16(x + x) + 1.0f); }
 
