@@ -19,6 +19,7 @@ from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
 from bezel.text.tokenizer import Tokenizer
+from bezel.weights.quantize import tensor_shapes
 
 
 def instruction_sets() -> list[str]:
@@ -95,48 +96,50 @@ class ArrayWeights:
         return tensor
 
 
-def write_checkpoint(folder: Path, seed: int = 0, vocabulary: int = 0) -> Path:
-    """A Hugging Face folder of a random Gemma 3 with two layers and a vocabulary of bytes and control pieces.
+GEMMA3 = {
+    "model_type": "gemma3_text",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+    "query_pre_attn_scalar": 32,
+    "sliding_window": 16,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "max_position_embeddings": 512,
+}
+GEMMA3N = GEMMA3 | {
+    "model_type": "gemma3n_text",
+    "num_hidden_layers": 4,
+    "intermediate_size": [96, 64, 96, 128],
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "num_kv_shared_layers": 2,
+    "activation_sparsity_pattern": [0.9, 0.8, 0.0, 0.7],
+    "vocab_size_per_layer_input": 280,
+    "hidden_size_per_layer_input": 32,
+    "laurel_rank": 32,
+    "final_logit_softcapping": 30.0,
+}
+"""Configs of tiny models in which every mechanism of their family is alive."""
 
-    `vocabulary`: pieces at least; unused ones are added.
+
+def write_checkpoint(
+    folder: Path, seed: int = 0, vocabulary: int = 0, config: Mapping[str, Any] = GEMMA3, prefix: str = "model."
+) -> Path:
+    """A Hugging Face folder of a random model (GEMMA3, GEMMA3N) with a vocabulary of bytes and control pieces.
+
+    `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the tensors' names.
     """
     pieces = [*CONTROL_PIECES, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
     pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
-    hidden, ffn, heads, kv_heads, head_dim = 64, 96, 2, 1, 32
-    config = {
-        "model_type": "gemma3_text",
-        "vocab_size": len(pieces),
-        "hidden_size": hidden,
-        "intermediate_size": ffn,
-        "num_hidden_layers": 2,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "query_pre_attn_scalar": head_dim,
-        "sliding_window": 16,
-        "layer_types": ["sliding_attention", "full_attention"],
-        "max_position_embeddings": 512,
-    }
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (len(pieces), hidden),
-        "model.norm.weight": (hidden,),
-    }
-    for layer in range(2):
-        name = f"model.layers.{layer}."
-        for norm in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
-            shapes[f"{name}{norm}_layernorm.weight"] = (hidden,)
-        for part, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
-            shapes[f"{name}self_attn.{part}_proj.weight"] = (count * head_dim, hidden)
-        shapes |= {f"{name}self_attn.{part}_norm.weight": (head_dim,) for part in "qk"}
-        shapes[f"{name}self_attn.o_proj.weight"] = (hidden, heads * head_dim)
-        shapes |= {f"{name}mlp.{part}_proj.weight": (ffn, hidden) for part in ("gate", "up")}
-        shapes[f"{name}mlp.down_proj.weight"] = (hidden, ffn)
+    config = {**config, "vocab_size": len(pieces)}
     rng = np.random.default_rng(seed)
     header: dict[str, Any] = {}
     data = b""
-    for name, shape in shapes.items():
+    for name, shape in tensor_shapes(config).items():
         raw = (rng.standard_normal(shape) * 0.1).astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        header[prefix + name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
     folder.mkdir(parents=True, exist_ok=True)

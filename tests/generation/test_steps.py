@@ -11,20 +11,26 @@ import pytest
 
 from bezel.generation.cache import Cache
 from bezel.generation.steps import MOST_TAPES, Steps
+from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
 from bezel.models.interface import Batch, TextModel
 from bezel.models.registry import build
-from bezel.testing import instruction_sets, write_checkpoint
+from bezel.testing import GEMMA3, GEMMA3N, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 
 SETS = instruction_sets()
 
 
-@pytest.fixture(params=SETS)
+MODELS = {f"{config['model_type']} on {isa}": (isa, config) for isa in SETS for config in (GEMMA3, GEMMA3N)}
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> TextModel:
-    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "m"))
-    kernels = Native(2, request.param)
-    return build(checkpoint.config, CheckpointWeights(checkpoint, kernels), 96)
+    isa, config = request.param
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "m", config=config))
+    kernels = Native(2, isa)
+    level = Format.Q8_0 if config is GEMMA3N else None
+    return build(checkpoint.config, CheckpointWeights(checkpoint, kernels, level), 96)
 
 
 @pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")

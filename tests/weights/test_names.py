@@ -3,7 +3,7 @@
 import pytest
 
 from bezel.errors import ModelFileError, UnsupportedModelError
-from bezel.weights.names import config_from_gguf, from_gguf, from_hugging_face, to_gguf
+from bezel.weights.names import config_from_gguf, from_gguf, from_hugging_face, part_of, to_gguf
 
 METADATA = {
     "general.architecture": "gemma3",
@@ -20,7 +20,7 @@ METADATA = {
 }
 
 
-@pytest.mark.parametrize("architecture", ["gemma", "gemma2", "gemma3"])
+@pytest.mark.parametrize("architecture", ["gemma", "gemma2", "gemma3", "gemma3n"])
 def test_the_table_reads_what_it_writes(architecture: str) -> None:
     canonical = [
         "embed_tokens.weight",
@@ -32,6 +32,14 @@ def test_the_table_reads_what_it_writes(architecture: str) -> None:
     ]
     if architecture != "gemma":
         canonical += ["layers.0.pre_feedforward_layernorm.weight", "layers.0.post_feedforward_layernorm.weight"]
+    if architecture == "gemma3n":
+        canonical += [
+            "embed_tokens_per_layer.weight",
+            "layers.4.laurel.linear_left.weight",
+            "layers.4.altup.correct_output_scale",
+            "layers.4.altup.correction_coefs.weight",
+            "layers.4.per_layer_projection.weight",
+        ]
     stored = [to_gguf(architecture, name) for name in canonical]
     assert len(set(stored)) == len(stored)
     assert from_gguf(architecture, stored) == dict(zip(canonical, stored, strict=True))
@@ -95,3 +103,13 @@ def test_wrong_metadata_name_file_and_field(key: str, value: object) -> None:
 def test_foreign_architectures_are_refused_by_name(architecture: object) -> None:
     with pytest.raises(UnsupportedModelError, match="supported: gemma, gemma2, gemma3"):
         config_from_gguf(METADATA | {"general.architecture": architecture}, "m.gguf")
+
+
+def test_one_tensor_of_gemma3n_stacks_the_projections_of_its_streams() -> None:
+    stored = [to_gguf("gemma3n", f"altup_projections.{i}.weight") for i in range(2)]
+    assert stored == ["altup_proj.weight"] * 2
+    assert from_gguf("gemma3n", stored[:1], 3) == {
+        "altup_projections.0.weight": "altup_proj.weight",
+        "altup_projections.1.weight": "altup_proj.weight",
+    }
+    assert part_of("altup_unembed_projections.2.weight") == 2 and part_of("layers.0.mlp.up_proj.weight") is None

@@ -16,6 +16,7 @@ from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
 from bezel.weights import names
+from bezel.weights.gemma3n_files import format_at
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.safetensors import SafetensorsFolder
 from bezel.weights.source import Opener, TensorInfo, TensorSource, open_local
@@ -148,7 +149,7 @@ class CheckpointWeights:
             raise ModelFileError(
                 f"{self._checkpoint.path}: {' + '.join(names)} has shape {found}; the config asks for {shape}"
             )
-        target = self._target_format(infos)
+        target = self._target_format(names[0], infos)
         packed = self.kernels.allocate(target, rows, columns, access)
         row = 0
         for info in infos:
@@ -169,16 +170,17 @@ class CheckpointWeights:
                 row += len(raw)
         return packed
 
-    def _target_format(self, infos: list[TensorInfo]) -> Format:
+    def _target_format(self, name: str, infos: list[TensorInfo]) -> Format:
         formats = {info.readable() for info in infos}
         if self._level is not None:
+            level = format_at(name, self._level)
             stored = next((info for info in infos if info.format not in _WHOLE), None)
             if stored is None:
-                return self._level
-            if formats != {self._level}:
+                return level
+            if formats != {level}:
                 raise InvalidRequestError(
                     f"{self._checkpoint.path}: {stored.name} is stored as {stored.type_name} and cannot become "
-                    f"{self._level.name} without a second loss; leave the level out, or start from BF16 weights"
+                    f"{level.name} without a second loss; leave the level out, or start from BF16 weights"
                 )
         if len(formats) == 1:
             return formats.pop()

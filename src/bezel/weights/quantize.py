@@ -12,14 +12,15 @@ from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedModelEr
 from bezel.kernels.formats import dequantize
 from bezel.kernels.formats import quantize as round_rows
 from bezel.kernels.interface import U8, Format
-from bezel.models import gemma, gemma2, gemma3
+from bezel.models import gemma, gemma2, gemma3, gemma3n
+from bezel.weights import gemma3n_files
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.companions import SAMPLING_KEYS, recommended_sampling
 from bezel.weights.gguf_tokenizer import tokenizer_metadata
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
-from bezel.weights.names import config_from_gguf, to_gguf
+from bezel.weights.names import config_from_gguf, part_of, to_gguf
 
-Config = gemma.Config | gemma2.Config | gemma3.Config
+Config = gemma.Config | gemma2.Config | gemma3.Config | gemma3n.Config
 Progress = Callable[[int, int], None]
 
 _FAMILIES: Mapping[str, tuple[str, type[Config]]] = {
@@ -27,6 +28,8 @@ _FAMILIES: Mapping[str, tuple[str, type[Config]]] = {
     "gemma2": ("gemma2", gemma2.Config),
     "gemma3_text": ("gemma3", gemma3.Config),
     "gemma3": ("gemma3", gemma3.Config),
+    "gemma3n_text": ("gemma3n", gemma3n.Config),
+    "gemma3n": ("gemma3n", gemma3n.Config),
 }
 # llama.cpp's numbers for "mostly this format".
 _FILE_TYPES = {Format.F32: 0, Format.Q4_0: 2, Format.Q8_0: 7, Format.BF16: 32}
@@ -37,8 +40,9 @@ _CHUNK_BYTES = 8 << 20
 def quantize(checkpoint: Checkpoint, target: Path, level: Format, progress: Progress | None = None) -> int:
     """Write `checkpoint` to the GGUF file `target` with its matrices at `level`; returns the file's size.
 
-    `level` is Q4_0, Q8_0, BF16 or F32. Norms are F32 and hold 1 + w; a matrix whose rows 32 does not divide
-    stays F16 at Q4_0 and Q8_0, as llama.cpp does it. `progress(done, total)` counts bytes of tensors.
+    `level` is Q4_0, Q8_0, BF16 or F32. Norms are F32 and hold the whole multiplier; a matrix whose rows 32 does not
+    divide stays F16 at Q4_0 and Q8_0, as llama.cpp does it. What mixes Gemma 3n's streams is Q8_0 at Q4_0, or F32.
+    `progress(done, total)` counts bytes of tensors.
     Raises InvalidRequestError for another level or weights that are rounded already, StorageError,
     ModelFileError, and UnsupportedModelError for what GGUF cannot express. No partial file stays.
     """
@@ -48,25 +52,41 @@ def quantize(checkpoint: Checkpoint, target: Path, level: Format, progress: Prog
     if target.resolve() in sources:
         raise InvalidRequestError(f"{target}: is being read; choose another name for the result")
     architecture, config = _config(checkpoint)
-    canonical = {}
-    for name, shape in _shapes(config).items():
-        info = checkpoint.info(name)
-        if info.shape != shape:
-            raise ModelFileError(f"{checkpoint.path}: {name} has shape {info.shape}; the config asks for {shape}")
-        header = TensorHeader(to_gguf(architecture, name), shape, _format(checkpoint, name, level))
-        canonical[header] = name
+    canonical = _tensors(checkpoint, architecture, config, level)
     total = sum(header.nbytes for header in canonical)
     done = 0
 
     def rows_of(header: TensorHeader) -> Iterator[U8]:
         nonlocal done
-        for raw in _rows(checkpoint, canonical[header], header.format):
+        for raw in _rows(checkpoint, canonical[header], header):
             yield raw
             done += raw.nbytes
             if progress is not None:
                 progress(done, total)
 
     return write_gguf(target, _metadata(checkpoint, architecture, config, level), list(canonical), rows_of)
+
+
+def _tensors(checkpoint: Checkpoint, architecture: str, config: Config, level: Format) -> dict[TensorHeader, list[str]]:
+    """Every tensor of the result, with the canonical names of the matrices that it consists of."""
+    shapes, unused = _shapes(config), {}
+    if isinstance(config, gemma3n.Config):
+        unused = gemma3n_files.unused_shapes(config)
+    found: dict[str, tuple[tuple[int, ...], Format, list[str]]] = {}
+    for name, shape in (shapes | unused).items():
+        stored = name in shapes or name in checkpoint.stored_names
+        if stored and checkpoint.info(name).shape != shape:
+            have = checkpoint.info(name).shape
+            raise ModelFileError(f"{checkpoint.path}: {name} has shape {have}; the config asks for {shape}")
+        format = _format(checkpoint, name, level) if stored else _format_of(name, shape, level)
+        if name == gemma3n_files.TABLE:
+            shape = max(shape[0], config.vocab_size), shape[1]
+        _, _, parts = found.setdefault(to_gguf(architecture, name), (shape, format, []))
+        parts.append(name)
+    return {
+        TensorHeader(stored, shape if part_of(parts[0]) is None else (len(parts), *shape), format): parts
+        for stored, (shape, format, parts) in found.items()
+    }
 
 
 def _config(checkpoint: Checkpoint) -> tuple[str, Config]:
@@ -77,7 +97,7 @@ def _config(checkpoint: Checkpoint) -> tuple[str, Config]:
     architecture, family = _FAMILIES[model_type]
     with checkpoint.named_in_errors():
         config = family.from_hf(checkpoint.config.get("text_config", checkpoint.config))
-    if not config.tied and architecture != "gemma3":
+    if not config.tied and architecture not in ("gemma3", "gemma3n"):
         raise UnsupportedModelError(
             f"{checkpoint.path}: GGUF's {architecture} has no output matrix of its own; tie the embeddings"
         )
@@ -88,8 +108,15 @@ def _layer_count(config: Config) -> int:
     return config.layers if isinstance(config, gemma.Config) else len(config.sliding)
 
 
+def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Canonical tensor name -> shape, of all that a model with this Hugging Face text config reads."""
+    return _shapes(_FAMILIES[config["model_type"]][1].from_hf(config))
+
+
 def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Canonical tensor name -> shape, of all that the architecture holds."""
+    if isinstance(config, gemma3n.Config):
+        return gemma3n_files.shapes(config)
     hidden, inner, head = config.hidden_size, config.intermediate_size, config.head_dim
     queries, keys = config.heads * head, config.kv_heads * head
     layer: dict[str, tuple[int, ...]] = {
@@ -117,9 +144,9 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 def _format(checkpoint: Checkpoint, name: str, level: Format) -> Format:
     info = checkpoint.info(name)
+    target = _format_of(name, info.shape, level)
     if len(info.shape) == 1:
-        return Format.F32
-    target = Format.F16 if info.columns % level.block_elements else level
+        return target
     if info.readable() not in _WHOLE and info.format is not target:
         raise InvalidRequestError(
             f"{checkpoint.path}: {info.name} is stored as {info.type_name} and cannot become {target.name} "
@@ -128,13 +155,39 @@ def _format(checkpoint: Checkpoint, name: str, level: Format) -> Format:
     return target
 
 
-def _rows(checkpoint: Checkpoint, name: str, target: Format) -> Iterator[U8]:
+def _format_of(name: str, shape: tuple[int, ...], level: Format) -> Format:
+    if len(shape) == 1:
+        return Format.F32
+    level = gemma3n_files.format_at(name, level)
+    return Format.F16 if shape[-1] % level.block_elements else level
+
+
+def _rows(checkpoint: Checkpoint, names: list[str], header: TensorHeader) -> Iterator[U8]:
+    """The rows of a tensor: of its matrices one after the other, and what the source lacks filled up.
+
+    A row behind the end of Gemma 3n's table is its first, as Transformers reads it; what nothing reads is 0.
+    """
+    left = header.rows
+    for name in names:
+        if name in checkpoint.stored_names:
+            for raw in _stored_rows(checkpoint, name, header.format):
+                yield raw
+                left -= len(raw)
+    if left:
+        filling = np.zeros((1, header.row_bytes), np.uint8)
+        if names == [gemma3n_files.TABLE]:
+            filling = next(_stored_rows(checkpoint, names[0], header.format))[:1]
+        for _ in range(left):
+            yield filling
+
+
+def _stored_rows(checkpoint: Checkpoint, name: str, target: Format) -> Iterator[U8]:
     info = checkpoint.info(name)
     count = 1 if len(info.shape) == 1 else info.shape[0]
     step = max(1, _CHUNK_BYTES // (4 * info.columns))
     add_one = len(info.shape) == 1 and checkpoint.norms_lack_one
     for first in range(0, count, step):
-        raw = checkpoint.source.read_rows(info.name, first, min(step, count - first))
+        raw = checkpoint.source.read_rows(info.name, info.first_row + first, min(step, count - first))
         if add_one or info.format is not target:
             values = dequantize(info.readable(), raw, info.columns)
             raw = round_rows(target, values + np.float32(1) if add_one else values)
@@ -174,7 +227,6 @@ def _architecture_metadata(config: Config) -> dict[str, Typed | str | bool]:
         "context_length": whole(config.context),
         "embedding_length": whole(config.hidden_size),
         "block_count": whole(_layer_count(config)),
-        "feed_forward_length": whole(config.intermediate_size),
         "attention.head_count": whole(config.heads),
         "attention.head_count_kv": whole(config.kv_heads),
         "attention.key_length": whole(config.head_dim),
@@ -182,6 +234,12 @@ def _architecture_metadata(config: Config) -> dict[str, Typed | str | bool]:
         "attention.layer_norm_rms_epsilon": real(config.eps),
         "rope.freq_base": real(config.rope_theta),
     }
+    if isinstance(config, gemma3n.Config):
+        metadata |= gemma3n_files.metadata(config)
+        if config.final_soft_cap is not None:
+            metadata["final_logit_softcapping"] = real(config.final_soft_cap)
+        return metadata
+    metadata["feed_forward_length"] = whole(config.intermediate_size)
     if isinstance(config, gemma.Config):
         return metadata
     metadata["attention.sliding_window"] = whole(config.window)
@@ -207,7 +265,7 @@ def _sliding_pattern(sliding: tuple[bool, ...]) -> Typed:
 
 def _check_query_scale(checkpoint: Checkpoint, config: Config, metadata: Mapping[str, Typed | str | bool]) -> None:
     """GGUF does not hold the query scale: readers derive it, so it must be what they derive."""
-    if isinstance(config, gemma.Config):
+    if isinstance(config, gemma.Config | gemma3n.Config):
         return
     plain = {key: value.value if isinstance(value, Typed) else value for key, value in metadata.items()}
     derived = config_from_gguf(plain, str(checkpoint.path))["query_pre_attn_scalar"]
