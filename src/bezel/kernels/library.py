@@ -23,7 +23,7 @@ from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Format, KVView,
 from bezel.kernels.tape import Tape
 from bezel.settings import default_threads
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -87,6 +87,7 @@ def instruction_sets() -> tuple[str, ...]:
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 _SIGNATURES = {
     "store": "qqPqqP",
+    "load": "qqPqqqqP",
     "linear": "qqqPPqP",
     "embed": "qqPPqdP",
     "rows": "PPqqP",
@@ -158,13 +159,13 @@ class Native:
     def _tape(self) -> Tape | None:
         return getattr(self._recording, "tape", None)
 
-    def _call(self, name: str, *arguments: float) -> None:
+    def _call(self, name: str, *arguments: float, reads: tuple[int, int] = (0, 0)) -> None:
         packed = self._packers[name].pack(*arguments)
         if self._functions[name](packed):
             raise MemoryError(f"no memory for the kernel {name}")
         tape = self._tape
         if tape is not None:
-            tape.add(self._functions[name], packed)
+            tape.add(self._functions[name], packed, reads)
 
     def _empty(self, *shape: int) -> F32:
         tape = self._tape
@@ -218,32 +219,51 @@ class Native:
                 f"rows {raw.shape} from {first_row} do not fit into {matrix.rows} rows of {row_bytes} bytes"
             )
         raw = np.ascontiguousarray(raw)
-        if matrix.format in _INTERLEAVED:
-            self._call(
-                "store",
-                matrix.format.type_id,
-                matrix.columns,
-                _address(matrix.data, np.uint8),
-                first_row,
-                len(raw),
-                _address(raw, np.uint8),
-            )
-        else:
-            matrix.data[first_row * row_bytes : (first_row + len(raw)) * row_bytes] = raw.reshape(-1)
+        self._call(
+            "store",
+            matrix.format.type_id,
+            matrix.columns,
+            _address(matrix.data, np.uint8),
+            first_row,
+            len(raw),
+            _address(raw, np.uint8),
+        )
+
+    def load_rows(self, matrix: Matrix, first_row: int, count: int, file: int, offset: int) -> None:
+        if not 0 <= first_row <= matrix.rows - count:
+            raise ValueError(f"{count} rows from {first_row} do not fit into {matrix.rows}")
+        status = np.zeros(1, np.int32)
+        self._call(
+            "load",
+            matrix.format.type_id,
+            matrix.columns,
+            _address(matrix.data, np.uint8),
+            first_row,
+            count,
+            file,
+            offset,
+            _address(status, np.int32),
+        )
+        if status[0] < 0:
+            raise EOFError
+        if status[0]:
+            raise OSError(int(status[0]), os.strerror(int(status[0])))
 
     def linear(self, matrix: Matrix, x: F32) -> F32:
         if x.ndim != 2 or x.shape[1] != matrix.columns:
             raise ValueError(f"x {x.shape} does not go with a matrix of {matrix.rows} by {matrix.columns}")
         out = self._empty(len(x), matrix.rows)
+        weights = _address(matrix.data, np.uint8)
         self._call(
             "linear",
             matrix.format.type_id,
             matrix.rows,
             matrix.columns,
-            _address(matrix.data, np.uint8),
+            weights,
             _address(x),
             len(x),
             _address(out),
+            reads=(weights, matrix.nbytes),
         )
         return out
 
