@@ -268,7 +268,7 @@ class Native:
         return out
 
     def embed(self, matrix: Matrix, ids: I32, scale: float) -> F32:
-        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < matrix.rows):
+        if not all_below(ids, matrix.rows):
             raise ValueError(f"an id lies outside the table of {matrix.rows} rows")
         out = self._empty(len(ids), matrix.columns)
         self._call(
@@ -284,7 +284,7 @@ class Native:
         return out
 
     def rows(self, x: F32, index: I32) -> F32:
-        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(x)):
+        if not all_below(index, len(x)):
             raise ValueError(f"a row lies outside {x.shape}")
         out = self._empty(len(index), x.shape[1])
         self._call("rows", _address(x), _address(index, np.int32), len(index), x.shape[1], _address(out))
@@ -311,7 +311,7 @@ class Native:
         tokens, heads, n = x.shape
         if len(positions) != tokens or rope.cos.shape[1] != n // 2 or rope.sin.shape != rope.cos.shape:
             raise ValueError(f"x {x.shape}, {len(positions)} positions and tables {rope.cos.shape} do not go together")
-        if tokens and not (int(positions.min()) >= 0 and int(positions.max()) < len(rope.cos)):
+        if not all_below(positions, len(rope.cos)):
             raise ValueError(f"a position lies outside the tables of {len(rope.cos)}")
         self._call(
             "norm_rope",
@@ -408,13 +408,18 @@ class Native:
         self._call("read", _address(buffer, np.float64), buffer.nbytes)
 
 
+def all_below(values: I32, end: int) -> bool:
+    """Whether every value of an int32 array is at least 0 and below `end`; one pass, since -1 reads as 2^32 - 1."""
+    return not len(values) or int(values.view(np.uint32).max()) < end
+
+
 def check_blocks(kv: KVView, segments: Sequence[Segment], window: int | None) -> None:
     """ValueError unless the tables lead to blocks for all that the segments' rows see through `window`."""
     for segment, table in zip(segments, kv.tables, strict=True):
         first = max(0, segment.start - window + 1) if window else 0
         end = -(-(segment.start + segment.length) // kv.block_size)
         used = table[first // kv.block_size : end]
-        if len(table) < end or int(used.min()) < 0 or int(used.max()) >= len(kv.keys):
+        if len(table) < end or not all_below(used, len(kv.keys)):
             raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
 
 
