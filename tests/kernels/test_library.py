@@ -64,6 +64,16 @@ def test_quantised_products_equal_their_definition_bit_for_bit(
     np.testing.assert_array_equal(kernels.linear(matrix, x), REFERENCE.linear(expected, x))
 
 
+@pytest.mark.parametrize("format", Format)
+def test_no_tokens_give_no_rows_and_touch_nothing(native: Sets, format: Format) -> None:
+    kernels = native()
+    matrix, _ = pair(kernels, format, 640, 512)
+    room = np.full(640 * 4, 7, np.float32)
+    kernels._empty = lambda *shape: room[640:640]  # type: ignore[method-assign]
+    assert kernels.linear(matrix, np.empty((0, 512), np.float32)).shape == (0,)
+    np.testing.assert_array_equal(room, 7)
+
+
 @pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q5_0, Format.Q8_0)])
 @pytest.mark.parametrize("rows", [1, 17, 37])
 @pytest.mark.parametrize("tokens", [1, 3, 9])

@@ -393,6 +393,7 @@ static void NAME(k_blocks)(void *arguments, long first, long last) {
 OP(linear) {
     int format = s[0].i;
     long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
+    if (!tokens) return 0; /* a chunk inside a prompt wants no logits */
     Matrix matrix = {format, rows, columns, s[3].p};
     Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0, 0};
     if (format == BF16) {
