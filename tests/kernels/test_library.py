@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_quantised_products_equal_their_definition_bit_for_bit(
     np.testing.assert_array_equal(kernels.linear(matrix, x), REFERENCE.linear(expected, x))
 
 
+@pytest.mark.parametrize("format", Format)
+def test_no_tokens_give_no_rows_and_touch_nothing(native: Sets, format: Format) -> None:
+    kernels = native()
+    matrix, _ = pair(kernels, format, 640, 512)
+    room = np.full(640 * 4, 7, np.float32)
+    kernels._empty = lambda *shape: room[640:640]  # type: ignore[method-assign]
+    assert kernels.linear(matrix, np.empty((0, 512), np.float32)).shape == (0,)
+    np.testing.assert_array_equal(room, 7)
+
+
 @pytest.mark.parametrize("format", [f for f in Format if f not in (Format.Q4_0, Format.Q5_0, Format.Q8_0)])
 @pytest.mark.parametrize("rows", [1, 17, 37])
 @pytest.mark.parametrize("tokens", [1, 3, 9])
@@ -96,6 +107,30 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(native: Sets, fo
             np.testing.assert_array_equal(found, together[row : row + company])
     np.testing.assert_array_equal(native(threads=1).linear(matrix, x), together)
     native(threads=2)
+
+
+@pytest.mark.parametrize("isa", SETS)  # an emulated processor cannot see this process' files
+@pytest.mark.parametrize("format", [f for f in Format if f is not Format.Q5_0])
+def test_rows_come_from_a_file_as_from_memory(isa: str, format: Format, tmp_path: Path) -> None:
+    kernels = Native(2, isa)
+    raw = raw_rows(format, 53, 512)
+    matrix, loaded = kernels.allocate(format, 53, 512), kernels.allocate(format, 53, 512)
+    kernels.store_rows(matrix, 0, raw)
+    defined = REFERENCE.allocate(format, 53, 512)
+    (tmp_path / "file").write_bytes(b"head" + raw[21:].tobytes() + raw[:21].tobytes())
+    with (tmp_path / "file").open("rb") as file:
+        for first, count, offset in ((0, 21, 4 + raw[21:].nbytes), (21, 32, 4)):
+            for owner, target in ((kernels, loaded), (REFERENCE, defined)):
+                owner.load_rows(target, first, count, file.fileno(), offset)
+        np.testing.assert_array_equal(loaded.data, matrix.data)
+        np.testing.assert_array_equal(defined.raw, raw)
+        for owner, target in ((kernels, loaded), (REFERENCE, defined)):
+            with pytest.raises(EOFError):
+                owner.load_rows(target, 0, 53, file.fileno(), 5)
+        with pytest.raises(ValueError, match="do not fit"):
+            kernels.load_rows(loaded, 22, 32, file.fileno(), 4)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        kernels.load_rows(loaded, 0, 1, 10_000, 0)
 
 
 THREADS = """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bezel.kernels.interface import F32
-from bezel.kernels.library import Native, Rows, check_blocks
+from bezel.kernels.library import Native, Rows, all_below, check_blocks
 from bezel.kernels.tape import Tape
 from bezel.models.interface import Batch, CacheView, TextModel
 
@@ -46,7 +46,7 @@ class Steps:
         self._owners = [(window, owners[window]) for window in spec.windows]
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
-        """As `TextModel.forward`, over views of one cache.
+        """As `TextModel.forward`, over views of one cache. The next call may write over the logits.
 
         ValueError for a view of another cache, and for ids, positions, rows or blocks that cannot be.
         """
@@ -69,7 +69,7 @@ class Steps:
         self._recorded[shape] = recorded
         if len(self._recorded) > MOST_TAPES:
             del self._recorded[next(iter(self._recorded))]
-        return recorded.logits.copy()
+        return recorded.logits
 
     def _record(self, ops: Native, batch: Batch, cache: CacheView) -> _Recorded:
         # The tape reads these arrays for as long as it lives, so they are its own and not the caller's.
@@ -80,13 +80,11 @@ class Steps:
         return _Recorded(tape, own, places, logits)
 
     def _check(self, batch: Batch, cache: CacheView) -> None:
-        if int(batch.ids.min()) < 0 or int(batch.ids.max()) >= self._model.vocabulary:
+        if not all_below(batch.ids, self._model.vocabulary):
             raise ValueError(f"an id lies outside the vocabulary of {self._model.vocabulary}")
-        if int(batch.positions.min()) < 0 or int(batch.positions.max()) >= self._model.context:
+        if not all_below(batch.positions, self._model.context):
             raise ValueError(f"a position lies outside the context of {self._model.context}")
-        if len(batch.logit_rows) and not 0 <= int(batch.logit_rows.min()) <= int(batch.logit_rows.max()) < len(
-            batch.ids
-        ):
+        if not all_below(batch.logit_rows, len(batch.ids)):
             raise ValueError(f"a row of logits lies outside the {len(batch.ids)} rows of the batch")
         for window, owner in self._owners:
             check_blocks(cache.layer(owner), batch.segments, window)

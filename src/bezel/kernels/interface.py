@@ -146,13 +146,20 @@ class Kernels(Protocol):
     name: str
 
     def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Any:
-        """An empty packed matrix; fill it with `store_rows` from row 0 to the end.
+        """An empty packed matrix, whose format may be another that holds the same values (Q5_0 becomes Q8_0).
 
-        `access` other than WHOLE is a wish, for `sparse_mlp`: a format that cannot be read in parts is laid out whole.
+        Fill it with `store_rows` or, for access as a whole, `load_rows`. Access to ROWS or COLUMNS is a wish, for
+        `sparse_mlp`: a format that cannot be read in parts is laid out whole.
         """
 
     def store_rows(self, matrix: Any, first_row: int, raw: U8) -> None:
         """Pack rows in GGUF byte layout: `raw` is [n, format.row_bytes(columns)] uint8."""
+
+    def load_rows(self, matrix: Any, first_row: int, count: int, file: int, offset: int) -> None:
+        """Pack rows of the matrix' format that lie in an open file, by its descriptor, from byte `offset` on.
+
+        EOFError where the file ends before them, OSError where it cannot be read.
+        """
 
     def linear(self, matrix: Any, x: F32) -> F32:
         """x [T, columns] -> [T, rows]: x @ W.T.

@@ -26,7 +26,7 @@ from bezel.kernels.tables import TablesNative
 from bezel.kernels.tape import Tape, raise_for
 from bezel.settings import default_threads
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -91,6 +91,7 @@ def instruction_sets() -> tuple[str, ...]:
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 _SIGNATURES = {
     "store": "qqPqqP",
+    "load": "qqPqqqqP",
     "linear": "qqqPPqP",
     "embed": "qqPPqdP",
     "rows": "PPqqP",
@@ -179,12 +180,12 @@ class Native(AltUpNative, SparseNative, TablesNative):
     def _tape(self) -> Tape | None:
         return getattr(self._recording, "tape", None)
 
-    def _call(self, name: str, *arguments: float) -> None:
+    def _call(self, name: str, *arguments: float, reads: tuple[int, int] = (0, 0)) -> None:
         packed = self._packers[name].pack(*arguments)
         raise_for(self._functions[name](packed), f"the kernel {name}")
         tape = self._tape
         if tape is not None:
-            tape.add(self._functions[name], packed)
+            tape.add(self._functions[name], packed, reads)
 
     def _empty(self, *shape: int) -> F32:
         tape = self._tape
@@ -250,29 +251,51 @@ class Native(AltUpNative, SparseNative, TablesNative):
         part = _address(matrix.data, np.uint8), first_row, len(raw), _address(raw, np.uint8)
         if matrix.access is Access.COLUMNS:
             self._call("store_columns", matrix.format.type_id, matrix.rows, matrix.columns, *part)
-        elif matrix.format in _INTERLEAVED and matrix.access is Access.WHOLE:
-            self._call("store", matrix.format.type_id, matrix.columns, *part)
-        else:
+        elif matrix.access is Access.ROWS:
             matrix.data[first_row * row_bytes : (first_row + len(raw)) * row_bytes] = raw.reshape(-1)
+        else:
+            self._call("store", matrix.format.type_id, matrix.columns, *part)
+
+    def load_rows(self, matrix: Matrix, first_row: int, count: int, file: int, offset: int) -> None:
+        if matrix.access is not Access.WHOLE or not 0 <= first_row <= matrix.rows - count:
+            raise ValueError(f"{count} rows from {first_row} do not fit into {matrix.rows}")
+        status = np.zeros(1, np.int32)
+        self._call(
+            "load",
+            matrix.format.type_id,
+            matrix.columns,
+            _address(matrix.data, np.uint8),
+            first_row,
+            count,
+            file,
+            offset,
+            _address(status, np.int32),
+        )
+        if status[0] < 0:
+            raise EOFError
+        if status[0]:
+            raise OSError(int(status[0]), os.strerror(int(status[0])))
 
     def linear(self, matrix: Matrix, x: F32) -> F32:
         if x.ndim != 2 or x.shape[1] != matrix.columns or matrix.access is not Access.WHOLE:
             raise ValueError(f"x {x.shape} does not go with a matrix of {matrix.rows} by {matrix.columns}")
         out = self._empty(len(x), matrix.rows)
+        weights = _address(matrix.data, np.uint8)
         self._call(
             "linear",
             matrix.format.type_id,
             matrix.rows,
             matrix.columns,
-            _address(matrix.data, np.uint8),
+            weights,
             _address(x),
             len(x),
             _address(out),
+            reads=(weights, matrix.nbytes),
         )
         return out
 
     def embed(self, matrix: Matrix, ids: I32, scale: float) -> F32:
-        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < matrix.rows):
+        if not all_below(ids, matrix.rows):
             raise ValueError(f"an id lies outside the table of {matrix.rows} rows")
         out = self._empty(len(ids), matrix.columns)
         self._call(
@@ -288,7 +311,7 @@ class Native(AltUpNative, SparseNative, TablesNative):
         return out
 
     def rows(self, x: F32, index: I32) -> F32:
-        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(x)):
+        if not all_below(index, len(x)):
             raise ValueError(f"a row lies outside {x.shape}")
         out = self._empty(len(index), x.shape[1])
         self._call("rows", _address(x), _address(index, np.int32), len(index), x.shape[1], _address(out))
@@ -319,7 +342,7 @@ class Native(AltUpNative, SparseNative, TablesNative):
         tokens, heads, n = x.shape
         if len(positions) != tokens or rope.cos.shape[1] != n // 2 or rope.sin.shape != rope.cos.shape:
             raise ValueError(f"x {x.shape}, {len(positions)} positions and tables {rope.cos.shape} do not go together")
-        if tokens and not (int(positions.min()) >= 0 and int(positions.max()) < len(rope.cos)):
+        if not all_below(positions, len(rope.cos)):
             raise ValueError(f"a position lies outside the tables of {len(rope.cos)}")
         self._call(
             "norm_rope",
@@ -429,13 +452,18 @@ class Native(AltUpNative, SparseNative, TablesNative):
         self._call("read", _address(buffer, np.float64), buffer.nbytes)
 
 
+def all_below(values: I32, end: int) -> bool:
+    """Whether every value of an int32 array is at least 0 and below `end`; one pass, since -1 reads as 2^32 - 1."""
+    return not len(values) or int(values.view(np.uint32).max()) < end
+
+
 def check_blocks(kv: KVView, segments: Sequence[Segment], window: int | None) -> None:
     """ValueError unless the tables lead to blocks for all that the segments' rows see through `window`."""
     for segment, table in zip(segments, kv.tables, strict=True):
         first = max(0, segment.start - window + 1) if window else 0
         end = -(-(segment.start + segment.length) // kv.block_size)
         used = table[first // kv.block_size : end]
-        if len(table) < end or int(used.min()) < 0 or int(used.max()) >= len(kv.keys):
+        if len(table) < end or not all_below(used, len(kv.keys)):
             raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,12 @@ class Reference(AltUpReference, SparseReference, TablesReference):
 
     def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:
         matrix.raw[first_row : first_row + len(raw)] = raw
+
+    def load_rows(self, matrix: Matrix, first_row: int, count: int, file: int, offset: int) -> None:
+        raw = os.pread(file, count * matrix.raw.shape[1], offset)
+        if len(raw) < count * matrix.raw.shape[1]:
+            raise EOFError
+        self.store_rows(matrix, first_row, np.frombuffer(raw, np.uint8).reshape(count, -1))
 
     def linear(self, matrix: Matrix, x: F32) -> F32:
         if matrix.format not in (Format.Q4_0, Format.Q5_0, Format.Q8_0):

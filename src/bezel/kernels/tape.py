@@ -13,6 +13,8 @@ import numpy as np
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32
 
+READ_AHEAD = 256 << 10
+"""Bytes of a matrix that are fetched while the calls before it leave threads without work; they stay in L2."""
 _UNREADABLE = 2  # as native/table.c returns it
 
 
@@ -33,15 +35,16 @@ class Tape:
 
     def __init__(self, replay: Any) -> None:
         self._replay = replay
-        self._program: list[bytes] = []
+        self._calls: list[tuple[Any, bytes]] = []
+        self._reads: list[tuple[int, int]] = []
         self._whole = b""
         self._buffers: list[Any] = []
         self._free: dict[int, list[Any]] = {}
 
-    def add(self, function: Any, arguments: bytes) -> None:
-        """Write down one call."""
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        self._program.append(struct.pack("qP", len(arguments) // 8, address) + arguments)
+    def add(self, function: Any, arguments: bytes, reads: tuple[int, int] = (0, 0)) -> None:
+        """Write down one call. `reads`: address and bytes of the weights in it that are worth fetching beforehand."""
+        self._calls.append((function, arguments))
+        self._reads.append(reads)
 
     def empty(self, shape: tuple[int, ...]) -> F32:
         """An array for a kernel's result, in a buffer of the tape that is free."""
@@ -61,5 +64,16 @@ class Tape:
     def replay(self) -> None:
         """Make all calls again. Raises as `raise_for` does."""
         if not self._whole:
-            self._whole = b"".join(self._program)
-        raise_for(self._replay(self._whole, len(self._program)), "a step's kernels")
+            self._whole = self._program()
+        raise_for(self._replay(self._whole, len(self._calls)), "a step's kernels")
+
+    def _program(self) -> bytes:
+        """All calls as `bezel_replay` takes them, each with what the next one that reads weights begins with."""
+        parts = []
+        address = size = 0
+        for (function, arguments), reads in zip(reversed(self._calls), reversed(self._reads), strict=True):
+            called = ctypes.cast(function, ctypes.c_void_p).value
+            parts.append(struct.pack("qPPq", len(arguments) // 8, called, address, size) + arguments)
+            if reads[1]:
+                address, size = reads[0], min(reads[1], READ_AHEAD)
+        return b"".join(reversed(parts))

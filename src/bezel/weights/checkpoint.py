@@ -19,7 +19,7 @@ from bezel.weights import names
 from bezel.weights.gemma3n_files import format_at
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.safetensors import SafetensorsFolder
-from bezel.weights.source import Opener, TensorInfo, TensorSource, open_local
+from bezel.weights.source import Opener, TensorInfo, TensorSource, ends_inside, open_local
 
 LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performance": Format.BF16}
 
@@ -155,20 +155,34 @@ class CheckpointWeights:
         for info in infos:
             self._checkpoint.source.expect(info.name)
         for info in infos:
-            step = max(1, _CHUNK_BYTES // (columns * 4))
-            for first in range(0, info.shape[0], step):
-                count = min(step, info.shape[0] - first)
-                raw = self._checkpoint.source.read_rows(info.name, info.first_row + first, count)
-                if info.format is not target:
-                    exact = target is Format.Q8_0 and info.format in _EIGHT_BITS
-                    raw = (
-                        exactly_q8_0(info.readable(), raw, columns)
-                        if exact
-                        else quantize(target, dequantize(info.readable(), raw, columns))
-                    )
-                self.kernels.store_rows(packed, row, raw)
-                row += len(raw)
+            if info.format is packed.format and access is Access.WHOLE:
+                self._load(packed, row, info)
+            else:
+                self._convert(packed, row, info)
+            row += info.shape[0]
         return packed
+
+    def _load(self, packed: Any, row: int, info: TensorInfo) -> None:
+        file, offset = self._checkpoint.source.place(info.name)
+        offset += info.first_row * info.readable().row_bytes(info.columns)
+        try:
+            self.kernels.load_rows(packed, row, info.shape[0], file, offset)
+        except EOFError:
+            raise ends_inside(info) from None
+
+    def _convert(self, packed: Any, row: int, info: TensorInfo) -> None:
+        target, stored = packed.format, info.readable()
+        step = max(1, _CHUNK_BYTES // (info.columns * 4))
+        for first in range(0, info.shape[0], step):
+            count = min(step, info.shape[0] - first)
+            raw = self._checkpoint.source.read_rows(info.name, info.first_row + first, count)
+            if stored is target:
+                pass
+            elif target is Format.Q8_0 and stored in _EIGHT_BITS:
+                raw = exactly_q8_0(stored, raw, info.columns)
+            else:
+                raw = quantize(target, dequantize(stored, raw, info.columns))
+            self.kernels.store_rows(packed, row + first, raw)
 
     def _target_format(self, name: str, infos: list[TensorInfo]) -> Format:
         formats = {info.readable() for info in infos}

@@ -63,6 +63,11 @@ class TensorInfo:
         return self.format
 
 
+def ends_inside(info: TensorInfo) -> ModelFileError:
+    """The error for a file that has shrunk since its header was read."""
+    return ModelFileError(f"{info.path}: ends inside tensor {info.name}; download the file again")
+
+
 class TensorSource(Protocol):
     """An opened set of files with tensors in it."""
 
@@ -71,6 +76,9 @@ class TensorSource(Protocol):
 
     def read_rows(self, name: str, first: int, count: int) -> U8:
         """Rows first ... first + count - 1 of a tensor flattened to rows: uint8 [count, row bytes]."""
+
+    def place(self, name: str) -> tuple[int, int]:
+        """An open file's descriptor, and the offset of the tensor's first byte in it."""
 
     def expect(self, name: str) -> None:
         """Say that a whole tensor is about to be read, so that the system may fetch it meanwhile."""
@@ -104,9 +112,14 @@ class OpenFiles:
         while done < len(view):
             got = os.preadv(file, [view[done:]], info.offset + first * size + done)
             if not got:
-                raise ModelFileError(f"{info.path}: ends inside tensor {name}; download the file again")
+                raise ends_inside(info)
             done += got
         return raw
+
+    def place(self, name: str) -> tuple[int, int]:
+        """See `TensorSource.place`."""
+        info = self._tensors[name]
+        return self._file(info.path), info.offset
 
     def expect(self, name: str) -> None:
         """See `TensorSource.expect`."""

@@ -7,7 +7,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 7; }
+EXPORT int bezel_abi_version(void) { return 8; }
 
 /* The instruction sets that this processor can run, plainest first and best last, with spaces between. */
 EXPORT const char *bezel_instruction_sets(void) {
@@ -27,13 +27,16 @@ EXPORT const char *bezel_instruction_sets(void) {
 #endif
 }
 
-/* Makes `count` calls again: each is the number of its arguments, its function, and the arguments. Stops at the first
-   that fails and returns what it returned. */
+/* Makes `count` calls again: each is the number of its arguments, its function, where what a later call reads begins
+   and how many bytes of it threads without work may fetch meanwhile, and the arguments. Stops at the first call that
+   fails and returns what it returned. */
 EXPORT int bezel_replay(const Slot *program, long count) {
     for (long i = 0; i < count; i++) {
-        int failed = ((int (*)(const Slot *))program[1].p)(program + 2);
+        bezel_read_ahead(program[2].p, program[3].i);
+        int failed = ((int (*)(const Slot *))program[1].p)(program + 4);
         if (failed) return failed;
-        program += 2 + program[0].i;
+        program += 4 + program[0].i;
     }
+    bezel_read_ahead(0, 0);
     return 0;
 }

@@ -11,6 +11,9 @@
    of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
    for Q5_K and Q6_K a byte each as in Q8_0. */
 
+#include <errno.h>
+#include <unistd.h>
+
 INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
 
 /* Where a weight of an interleaved BF16 matrix lies. */
@@ -37,7 +40,13 @@ typedef struct {
     long columns, first, count;
     uint8_t *data;
     const uint8_t *raw;
+    /* where the rows lie in a file instead */
+    int file;
+    long offset;
+    int failed; /* an errno, or FILE_ENDS */
 } Packing;
+
+enum { FILE_ENDS = -1 };
 
 INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
     long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
@@ -131,34 +140,84 @@ INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
     }
 }
 
-/* Parallel over blocks of 16 rows, counted from the first row's own. */
-static void NAME(pack)(void *arguments, long first, long last) {
-    const Packing *p = arguments;
+/* Packs rows start ... end - 1, which lie at `raw`. */
+INLINE void pack_rows(const Packing *p, long start, long end, const uint8_t *raw) {
     long bytes = row_bytes(p->format, p->columns);
-    long start = (p->first / LANES + first) * LANES, end = (p->first / LANES + last) * LANES;
-    if (start < p->first) start = p->first;
-    if (end > p->first + p->count) end = p->first + p->count;
     int by_blocks = p->format == Q4_0 || p->format == Q8_0 || (p->format == BF16 && p->columns % 2 == 0);
-    for (long row = start; row < end; row++) {
+    for (long row = start; row < end; row++, raw += bytes) {
         if (by_blocks && row % LANES == 0 && row + LANES <= end) {
-            pack_block(p, row, p->raw + (row - p->first) * bytes);
-            row += LANES - 1;
+            pack_block(p, row, raw);
+            row += LANES - 1, raw += (LANES - 1) * bytes;
             continue;
         }
         switch (p->format) {
-        case BF16: pack_pairs(p, row, p->raw + (row - p->first) * bytes); break;
-        case Q4_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q4_K); break;
-        case Q5_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q5_K); break;
-        case Q6_K: pack_k(p, row, p->raw + (row - p->first) * bytes, Q6_K); break;
-        default: pack_row(p, row, p->raw + (row - p->first) * bytes);
+        case F32:
+        case F16: memcpy(p->data + row * bytes, raw, bytes); break;
+        case BF16: pack_pairs(p, row, raw); break;
+        case Q4_K: pack_k(p, row, raw, Q4_K); break;
+        case Q5_K: pack_k(p, row, raw, Q5_K); break;
+        case Q6_K: pack_k(p, row, raw, Q6_K); break;
+        default: pack_row(p, row, raw);
         }
     }
 }
 
+/* Rows of the blocks first ... last - 1, counted from the first row's own block. */
+INLINE void rows_of_blocks(const Packing *p, long first, long last, long *start, long *end) {
+    *start = (p->first / LANES + first) * LANES, *end = (p->first / LANES + last) * LANES;
+    if (*start < p->first) *start = p->first;
+    if (*end > p->first + p->count) *end = p->first + p->count;
+}
+
+static void NAME(pack)(void *arguments, long first, long last) {
+    const Packing *p = arguments;
+    long start, end;
+    rows_of_blocks(p, first, last, &start, &end);
+    pack_rows(p, start, end, p->raw + (start - p->first) * row_bytes(p->format, p->columns));
+}
+
+/* Fills `to` from the file; 0, an errno or FILE_ENDS. */
+INLINE int read_whole(int file, uint8_t *to, long bytes, long offset) {
+    while (bytes) {
+        long got = pread(file, to, bytes, offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return got ? errno : FILE_ENDS;
+        to += got, bytes -= got, offset += got;
+    }
+    return 0;
+}
+
+/* Reads a block of 16 rows, which fits into a core's cache, and packs it. */
+static void NAME(load_blocks)(void *arguments, long first, long last) {
+    Packing *p = arguments;
+    long bytes = row_bytes(p->format, p->columns), start, end;
+    uint8_t *raw = malloc(LANES * bytes);
+    if (!raw) p->failed = ENOMEM;
+    for (; first < last && !p->failed; first++) {
+        rows_of_blocks(p, first, first + 1, &start, &end);
+        int failed = read_whole(p->file, raw, (end - start) * bytes, p->offset + (start - p->first) * bytes);
+        if (failed) p->failed = failed;
+        else pack_rows(p, start, end, raw);
+    }
+    free(raw);
+}
+
+INLINE long block_count(const Packing *p) {
+    return p->count ? (p->first + p->count - 1) / LANES - p->first / LANES + 1 : 0;
+}
+
 OP(store) {
-    Packing packing = {s[0].i, s[1].i, s[3].i, s[4].i, s[2].p, s[5].p};
-    if (packing.count)
-        bezel_parallel(NAME(pack), &packing, (packing.first + packing.count - 1) / LANES - packing.first / LANES + 1);
+    Packing p = {.format = s[0].i, .columns = s[1].i, .data = s[2].p, .first = s[3].i, .count = s[4].i, .raw = s[5].p};
+    bezel_parallel(NAME(pack), &p, block_count(&p));
+    return 0;
+}
+
+/* Rows straight from a file; *s[7].p is 0, an errno or FILE_ENDS. */
+OP(load) {
+    Packing p = {.format = s[0].i, .columns = s[1].i, .data = s[2].p, .first = s[3].i, .count = s[4].i,
+                 .file = s[5].i, .offset = s[6].i};
+    bezel_parallel(NAME(load_blocks), &p, block_count(&p));
+    *(int32_t *)s[7].p = p.failed;
     return 0;
 }
 

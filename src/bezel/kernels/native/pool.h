@@ -4,8 +4,11 @@
 
 typedef void (*bezel_task)(void *arguments, long first, long last);
 
-/* Run task(arguments, first, last) over pieces of [0, count), a few for each thread. */
+/* Run task(arguments, first, last) over pieces of [0, count), count under 2^32, several for each thread. */
 void bezel_parallel(bezel_task task, void *arguments, long count);
+
+/* Threads that wait for work, or for each other, fetch these bytes into their caches until the next call of this. */
+void bezel_read_ahead(const void *from, long bytes);
 
 int bezel_thread_count(void);
 

@@ -176,10 +176,12 @@ INLINE void many_tokens_of(Product *p, long first, long last, const int format) 
         return;
     }
     float *scales = (float *)(codes + 2 * groups * 512);
-    memset(codes, 0, 2 * groups * (512 + 64));
     for (long pair = first; pair < last; pair++) {
-        for (long i = 0; i < 2 && 2 * pair + i < blocks; i++)
-            unpack_block(p->matrix, 2 * pair + i, codes + i * groups * 512, scales + i * groups * LANES);
+        for (long i = 0; i < 2; i++) {
+            uint8_t *to = codes + i * groups * 512;
+            if (2 * pair + i < blocks) unpack_block(p->matrix, 2 * pair + i, to, scales + i * groups * LANES);
+            else memset(to, 0, groups * 512), memset(scales + i * groups * LANES, 0, 4 * groups * LANES);
+        }
         long token = 0;
         for (; token + TOKENS <= p->tokens; token += TOKENS)
             two_blocks(p, codes, scales, 2 * pair, token, TOKENS, format);
@@ -391,6 +393,7 @@ static void NAME(k_blocks)(void *arguments, long first, long last) {
 OP(linear) {
     int format = s[0].i;
     long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
+    if (!tokens) return 0; /* a chunk inside a prompt wants no logits */
     Matrix matrix = {format, rows, columns, s[3].p};
     Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0, 0};
     if (format == BF16) {

@@ -103,7 +103,7 @@ INLINE void sixteen_alive(const SparseMLP *a, long row, long from, uint8_t *memo
     const Matrix *up = a->up.matrix;
     long columns = up->columns, groups = columns / GROUP, count = a->counts[row] - from;
     const int32_t *alive = a->alive + row * a->inner + from;
-    Packing packing = {format, columns, 0, LANES, memory, 0};
+    Packing packing = {.format = format, .columns = columns, .count = LANES, .data = memory};
     v16f found, gates = all16(0);
     if (count > LANES) count = LANES;
     for (long lane = 0; lane < count; lane++) {
@@ -189,7 +189,7 @@ static void NAME(down_alive)(void *arguments, long first, long last) {
 /* A block of 16 rows that lie as in GGUF; `memory` holds it interleaved meanwhile. */
 INLINE void unpack_rows(const Matrix *m, long block, uint8_t *memory, uint8_t *codes, float *scales) {
     const uint8_t *raw = m->data + block * LANES * row_bytes(m->format, m->columns);
-    Packing packing = {m->format, m->columns, 0, LANES, memory, 0};
+    Packing packing = {.format = m->format, .columns = m->columns, .count = LANES, .data = memory};
     Matrix interleaved = {m->format, LANES, m->columns, memory};
     long left = m->rows - block * LANES;
     if (left >= LANES) pack_block(&packing, 0, raw);
@@ -230,12 +230,16 @@ INLINE void dense_pairs(Product *p, long first, long last, const int by_columns,
         return;
     }
     float *scales = (float *)(codes + 2 * groups * 512);
-    memset(codes, 0, size + groups * group_bytes(format));
+    memset(codes + size, 0, groups * group_bytes(format));
     for (long pair = first; pair < last; pair++) {
         if (by_columns) unpack_unit(p->matrix, pair, codes, scales);
         else
-            for (long i = 0; i < 2 && 2 * pair + i < blocks; i++)
-                unpack_rows(p->matrix, 2 * pair + i, codes + size, codes + i * groups * 512, scales + i * groups * LANES);
+            for (long i = 0; i < 2; i++) {
+                uint8_t *to = codes + i * groups * 512;
+                if (2 * pair + i < blocks)
+                    unpack_rows(p->matrix, 2 * pair + i, codes + size, to, scales + i * groups * LANES);
+                else memset(to, 0, groups * 512), memset(scales + i * groups * LANES, 0, 4 * groups * LANES);
+            }
         long token = 0;
         for (; token + TOKENS <= p->tokens; token += TOKENS)
             two_blocks(p, codes, scales, 2 * pair, token, TOKENS, format);
@@ -291,6 +295,7 @@ static uint8_t *NAME(round_into)(Product *p, uint8_t *memory) {
 }
 
 OP(sparse_mlp) {
+    if (!s[2].i) return 0;
     long tokens = s[2].i, columns = s[3].i, inner = s[4].i, alive = 0, blocks = 0;
     Matrix up = {s[5].i, inner, columns, s[6].p}, down = {s[7].i, columns, inner, s[8].p};
     SparseMLP a = {.gate = s[0].p, .multiplier = s[9].f, .tokens = tokens, .inner = inner};
