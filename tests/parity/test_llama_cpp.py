@@ -14,7 +14,7 @@ import pytest
 import bezel
 from bezel.kernels.formats import dequantize
 from bezel.kernels.interface import Format
-from bezel.testing import write_checkpoint
+from bezel.testing import GEMMA3N, write_checkpoint
 from bezel.text.vocabulary import Kind, vocabulary_from_gguf
 from bezel.training.evaluation import generated
 from bezel.weights.checkpoint import Checkpoint, open_checkpoint
@@ -135,3 +135,30 @@ def test_both_engines_read_the_same_tokens(tiny_folder: Path, prompts: list) -> 
     with rival(file) as theirs:
         for text in [messages[-1]["content"] for messages, _ in prompts] + ["héllo  wörld\n\n日本 123"]:
             assert theirs.tokenize(text.encode(), add_bos=False) == ours.tokenizer.encode(text)
+
+
+GEMMA3N_OF_LLAMA_CPP = GEMMA3N | {
+    # It knows no other sizes: ten sparse layers, twenty with keys and values of their own, a rank of 64, inputs of 256.
+    "hidden_size_per_layer_input": 256,
+    "num_hidden_layers": 25,
+    "intermediate_size": 1024,  # it divides a gate's variance by one less, which a narrow one shows
+    "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 5,
+    "num_kv_shared_layers": 5,
+    "activation_sparsity_pattern": [0.95] * 10 + [0.0] * 15,
+    "laurel_rank": 64,
+}
+
+
+@pytest.mark.parametrize("level", [Format.F32, Format.Q8_0, Format.Q4_0], ids=lambda level: level.name)
+def test_gemma3n_has_the_logits_of_llama_cpp(tmp_path: Path, level: Format) -> None:
+    file = tmp_path / "m.gguf"
+    quantize(open_checkpoint(write_checkpoint(tmp_path / "hf", config=GEMMA3N_OF_LLAMA_CPP)), file, level)
+    ids = [int(token) for token in np.random.default_rng(7).integers(0, 280, 60)]
+    ours = bezel.load(str(file)).logits(ids)
+    with rival(file) as theirs:
+        expected = rival_logits(theirs, ids)
+    # It takes GELU from a table of halves and rounds activations otherwise; over 25 layers that adds up.
+    share = {Format.F32: 0.02, Format.Q8_0: 0.15, Format.Q4_0: 0.2}[level]
+    found = np.abs(ours - expected).max() / (expected.max() - expected.min())
+    print(f"{level.name}: {found:.5f}")
+    assert found <= share
