@@ -96,6 +96,14 @@ _KERNELS = (
     "write_cache",
     "attention",
     "geglu",
+    "sparse_mlp",
+    "altup_predict",
+    "altup_correct",
+    "altup_inject",
+    "laurel",
+    "gelu_gate",
+    "norm_heads",
+    "read_rows",
     "soft_cap",
 )
 
