@@ -142,9 +142,8 @@ class AltUpNative(Caller):
     ) -> tuple[F32, F32]:
         tokens, count, n = _check_streams(predictions, normed, attended, low)
         mixed, following = self._empty(tokens, n), self._empty(tokens, n)
-        start = self._at(predictions) + 4 * active * n
-        given = [self._at(array) for array in (normed, attended, low, *norms)]
-        self._call("laurel", start, *given, tokens, count * n, n, eps, self._at(mixed), self._at(following))
+        given = [self._at(array) for array in (predictions, normed, attended, low, *norms)]
+        self._call("laurel", *given, tokens, count, n, active, eps, self._at(mixed), self._at(following))
         return mixed, following
 
     def altup_correct(
@@ -190,8 +189,7 @@ class AltUpNative(Caller):
         tokens, n = x.shape
         if inputs.ndim != 3 or (inputs.shape[0], inputs.shape[2]) != x.shape or not 0 <= layer < inputs.shape[1]:
             raise ValueError(f"a gate of {x.shape} does not go with layer {layer} of inputs {inputs.shape}")
-        start = self._at(inputs) + 4 * layer * n
-        self._call("gelu_gate", self._at(x), start, tokens, n, inputs.shape[1] * n)
+        self._call("gelu_gate", self._at(x), self._at(inputs), tokens, n, inputs.shape[1], layer)
 
     def norm_heads(self, x: F32, weight: F32 | None, eps: float) -> None:
         tokens, heads, n = x.shape

@@ -111,12 +111,12 @@ _SIGNATURES = {
     "widen_rows": "qqPqdP",
     "altup_expand": "PPqqqP",
     "altup_predict": "PPPPqqqqdPP",
-    "laurel": "PPPPPPPqqqdPP",
+    "laurel": "PPPPPPPqqqqdPP",
     "altup_correct": "PPPPPPPqqqqdP",
     "altup_inject": "PPPqqqd",
     "altup_split": "PqqqP",
     "altup_merge": "PPqqqP",
-    "gelu_gate": "PPqqq",
+    "gelu_gate": "PPqqqq",
     "norm_heads": "PqPqqqd",
 }
 # Those that are the same on every instruction set.

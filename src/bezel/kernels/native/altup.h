@@ -176,7 +176,7 @@ OP(altup_merge) {
 typedef struct {
     const float *predictions, *normed, *attended, *low, *attention_norm, *laurel_norm, *next_norm;
     float *mixed, *next;
-    long stride, n;
+    long count, n, active;
     float eps;
 } Laurel;
 
@@ -184,7 +184,7 @@ static void NAME(laurel_tokens)(void *arguments, long first, long last) {
     const Laurel *a = arguments;
     const float half_root = 0.70710678118f;
     for (long token = first; token < last; token++) {
-        const float *x = a->predictions + token * a->stride, *normed = a->normed + token * a->n;
+        const float *x = a->predictions + (token * a->count + a->active) * a->n, *normed = a->normed + token * a->n;
         const float *attended = a->attended + token * a->n, *low = a->low + token * a->n;
         float *mixed = a->mixed + token * a->n;
         float attended_scale = inverse_root(attended, a->n, a->eps), low_scale = inverse_root(low, a->n, a->eps);
@@ -199,17 +199,17 @@ static void NAME(laurel_tokens)(void *arguments, long first, long last) {
 
 OP(laurel) {
     Laurel a = {.predictions = s[0].p, .normed = s[1].p, .attended = s[2].p, .low = s[3].p, .attention_norm = s[4].p,
-                .laurel_norm = s[5].p, .next_norm = s[6].p, .stride = s[8].i, .n = s[9].i, .eps = s[10].f,
-                .mixed = s[11].p, .next = s[12].p};
+                .laurel_norm = s[5].p, .next_norm = s[6].p, .count = s[8].i, .n = s[9].i, .active = s[10].i,
+                .eps = s[11].f, .mixed = s[12].p, .next = s[13].p};
     return NAME(over_tokens)(NAME(laurel_tokens), &a, s[7].i);
 }
 
-/* x = gelu(x) * inputs, whose rows lie `stride` apart. */
+/* x = gelu(x) * inputs [tokens, layers, n] of one layer. */
 OP(gelu_gate) {
     float *x = s[0].p;
-    const float *inputs = s[1].p;
-    long tokens = s[2].i, n = s[3].i, stride = s[4].i;
-    for (long token = 0; token < tokens; token++, x += n, inputs += stride)
+    long tokens = s[2].i, n = s[3].i, layers = s[4].i;
+    const float *inputs = (const float *)s[1].p + s[5].i * n;
+    for (long token = 0; token < tokens; token++, x += n, inputs += layers * n)
         for (long i = 0; i < n; i += LANES)
             store_some(x + i, gelu16(load_some(x + i, n - i)) * load_some(inputs + i, n - i), n - i);
     return 0;

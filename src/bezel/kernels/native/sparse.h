@@ -7,7 +7,9 @@
    What is dead adds exactly nothing to the dense products, whose sums of a group are whole numbers. So rows come out
    alike, bit for bit, whether dead columns were left out or not. */
 
-enum { PANEL = 256, UNIT = 32, FEW = WIDE - 1 /* rows of activations of which each reads what it needs itself */ };
+enum { PANEL = 256, UNIT = 32, FEW = 24 /* rows of activations of which each reads what it needs itself */ };
+/* What is alive lies far apart, so it is fetched that many rows, or columns, ahead of its use. */
+enum { ROWS_AHEAD = 4, COLUMNS_AHEAD = 12 };
 
 /* Bytes of a group of 32 columns of one row. */
 INLINE long code_bytes(int format) { return format == Q8_0 ? 34 : 18; }
@@ -33,7 +35,8 @@ typedef struct {
 /* Parallel over units of 32 rows, counted from the first row's own: no two threads write into one byte. */
 static void NAME(spread_units)(void *arguments, long from, long to) {
     const Spreading *a = arguments;
-    long start = (a->first / UNIT + from) * UNIT, end = (a->first / UNIT + to) * UNIT, groups = a->matrix.columns / GROUP;
+    long start = (a->first / UNIT + from) * UNIT, end = (a->first / UNIT + to) * UNIT;
+    long groups = a->matrix.columns / GROUP;
     int format = a->matrix.format;
     if (start < a->first) start = a->first;
     if (end > a->first + a->count) end = a->first + a->count;
@@ -98,6 +101,10 @@ static void NAME(cut_rows)(void *arguments, long first, long last) {
     }
 }
 
+INLINE void fetch_lines(const uint8_t *from, long bytes) {
+    for (long i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
+}
+
 /* 16 rows of activations and one row each, through the product of 16 interleaved rows. */
 INLINE void sixteen_alive(const SparseMLP *a, long row, long from, uint8_t *memory, const int format) {
     const Matrix *up = a->up.matrix;
@@ -107,6 +114,8 @@ INLINE void sixteen_alive(const SparseMLP *a, long row, long from, uint8_t *memo
     v16f found, gates = all16(0);
     if (count > LANES) count = LANES;
     for (long lane = 0; lane < count; lane++) {
+        if (from + lane + ROWS_AHEAD < a->counts[row])
+            fetch_lines(up->data + alive[lane + ROWS_AHEAD] * row_bytes(format, columns), row_bytes(format, columns));
         pack_row(&packing, lane, up->data + alive[lane] * row_bytes(format, columns));
         gates[lane] = a->gate[row * a->inner + alive[lane]] - a->cuts[row];
     }
@@ -166,6 +175,11 @@ INLINE void panel_alive(const SparseMLP *a, long number, const int format) {
             long g = alive[i] / GROUP;
             for (next = i + 1; next < a->counts[row] && alive[next] / GROUP == g;) next++;
             const uint8_t *group = panel.data + g * size;
+            for (long j = i + COLUMNS_AHEAD; j < next + COLUMNS_AHEAD && j < a->counts[row]; j++) {
+                const uint8_t *later = panel.data + alive[j] / GROUP * size;
+                fetch_lines(later + 2 * panel.rows + alive[j] % GROUP * panel.width, panel.width);
+                if (alive[j] / GROUP != alive[j - 1] / GROUP) fetch_lines(later, 2 * panel.rows);
+            }
             for (long unit = 0; unit < panel.rows / UNIT; unit++)
                 unit_of_group(sums + 2 * unit, group + 64 * unit,
                               group + 2 * panel.rows + unit * (format == Q8_0 ? UNIT : LANES), panel.width, alive + i,
@@ -191,10 +205,10 @@ INLINE void unpack_rows(const Matrix *m, long block, uint8_t *memory, uint8_t *c
     const uint8_t *raw = m->data + block * LANES * row_bytes(m->format, m->columns);
     Packing packing = {.format = m->format, .columns = m->columns, .count = LANES, .data = memory};
     Matrix interleaved = {m->format, LANES, m->columns, memory};
-    long left = m->rows - block * LANES;
+    long left = m->rows - block * LANES, stride = row_bytes(m->format, m->columns);
     if (left >= LANES) pack_block(&packing, 0, raw);
     else
-        for (long lane = 0; lane < left; lane++) pack_row(&packing, lane, raw + lane * row_bytes(m->format, m->columns));
+        for (long lane = 0; lane < left; lane++) pack_row(&packing, lane, raw + lane * stride);
     unpack_block(&interleaved, 0, codes, scales);
 }
 
@@ -311,7 +325,7 @@ OP(sparse_mlp) {
     NAME(over_tokens)(NAME(cut_rows), &a, tokens);
     NAME(over_tokens)(NAME(round_rows), &a.up, tokens);
     for (long row = 0; row < tokens; row++) alive += a.counts[row], blocks += (a.counts[row] + LANES - 1) / LANES;
-    int sparse = tokens <= FEW && 4 * alive <= tokens * inner;
+    int sparse = tokens <= FEW && 2 * alive <= tokens * inner;
     if (sparse) {
         memset(a.hidden, 0, 4 * tokens * inner);
         bezel_parallel(NAME(up_alive), &a, blocks);
