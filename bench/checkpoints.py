@@ -143,21 +143,27 @@ def write(name: str, target: Path, seed: int = 0, level: Format = Format.BF16) -
         raise SystemExit("a Gemma 3 is written at BF16; bezel quantize makes other levels of it")
     wanted = tensors_of_gemma3n(shape, level) if shape.per_layer_size else tensors(shape)
 
+    def normal(format: Format, rows: int, columns: int) -> U8:
+        return quantize(format, rng.standard_normal((rows, columns), np.float32) * np.float32(columns**-0.5))
+
     @cache
-    def normal(format: Format, columns: int) -> U8:
-        """Normal rows, from which larger matrices are cut at random places: drawing all takes minutes."""
-        values = rng.standard_normal(((16 << 20) // columns, columns), np.float32)
-        return quantize(format, values * np.float32(columns**-0.5))
+    def pool(format: Format, columns: int) -> U8:
+        """Rows from which the larger matrices of Gemma 3n are cut at random places: drawing all takes minutes."""
+        return normal(format, (16 << 20) // columns, columns)
 
     def rows_of(header: TensorHeader) -> Iterator[U8]:
         if len(header.shape) == 1:
             yield quantize(Format.F32, np.ones((1, header.shape[0]), np.float32))
             return
-        pool, left = normal(header.format, header.shape[-1]), header.rows
+        columns, left = header.shape[-1], header.rows
         while left:
-            count = min(left, len(pool) // 4)
-            first = int(rng.integers(0, len(pool) - count + 1))
-            yield pool[first : first + count]
+            count = min(left, max(1, (4 << 20) // columns))
+            if shape.per_layer_size:
+                rows = pool(header.format, columns)
+                first = int(rng.integers(0, len(rows) - count + 1))
+                yield rows[first : first + count]
+            else:
+                yield normal(header.format, count, columns)
             left -= count
 
     return write_gguf(target, metadata(name, shape), wanted, rows_of)

@@ -14,7 +14,6 @@ from bezel.errors import ModelFileError
 from bezel.generation.cache import Cache
 from bezel.generation.loop import all_logits, generate
 from bezel.generation.sampling import Sampling
-
 from bezel.kernels.interface import Access, Format
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
