@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show
+from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show, slice_
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("run")(run.run)
 app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("quantize")(quantize.quantize)
+app.command("slice")(slice_.slice_)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("advise")(advise.advise)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +35,9 @@ Speculation = Annotated[
 CacheType = Annotated[
     str, typer.Option("--cache-type", help="What keys and values are kept in: f16, q8_0 (half of that) or f32.")
 ]
+_SIZES = "a published MatFormer size like E2.98B, or FFN widths by layer like 16384x20,0x5,8192x10"
+Size = Annotated[str | None, typer.Option(help=f"Cut Gemma 3n while it is loaded: {_SIZES}.")]
+NeededSize = Annotated[str, typer.Option("--size", help=_SIZES[0].upper() + _SIZES[1:] + " (0 leaves a layer out).")]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given several times.")]
@@ -47,6 +53,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given on the command line."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A function that shows (bytes done, all bytes) on a terminal's standard error, and nowhere else."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / total:4.0%} of {gigabytes(total)}", end="", file=sys.stderr, flush=True)
+
+    yield show
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
