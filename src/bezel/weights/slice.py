@@ -16,6 +16,7 @@ import numpy as np
 from bezel.catalog.slices import widths_of
 from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedModelError
 from bezel.kernels.interface import U8
+from bezel.kernels.tables import RowTable
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.source import TensorInfo, TensorSource
 
@@ -284,6 +285,23 @@ class SlicedSource:
         if part.rows is not None or part.columns is not None:
             raise ValueError(f"tensor {name} is cut; read its rows")
         return self._source.read_bytes(part.stored, first, count)
+
+    def place(self, name: str) -> tuple[int, int] | None:
+        """See `TensorSource.place`."""
+        part, info = self._parts[name], self._tensors[name]
+        whole = self._source.place(part.stored)
+        if whole is None or part.columns is not None or (part.rows is not None and len(part.rows) > 1):
+            return None
+        first = part.rows[0].start if part.rows else 0
+        return whole[0], whole[1] + first * info.readable().row_bytes(info.columns)
+
+    def table(self, name: str) -> RowTable:
+        """See `TensorSource.table`."""
+        part = self._parts[name]
+        if part.rows is not None:
+            raise ValueError(f"tensor {name} is cut by rows; a table is cut by columns alone")
+        whole = self._source.tensors[part.stored]
+        return RowTable(whole.path, whole.offset, whole.readable(), whole.shape[0], whole.columns, part.columns)
 
     def expect(self, name: str) -> None:
         """See `TensorSource.expect`."""
