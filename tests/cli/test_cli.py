@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bezel.backends.interface import Delta, Finish, Usage
+from bezel.catalog.memory import parse_memory
 from bezel.cli.chat import Conversation
-from bezel.cli.options import parse_memory
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.library import Native
 from bezel.testing import write_checkpoint

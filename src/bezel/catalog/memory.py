@@ -5,9 +5,11 @@ Every prediction is made here, from a `Shape`; what a checkpoint's own tensors w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bezel.catalog.slices import widths_of
 from bezel.catalog.variants import Shape, Variant
 from bezel.errors import InvalidRequestError
 
@@ -92,7 +94,7 @@ def workspace(shape: Shape, context: int) -> int:
     tokens = min(CHUNK, context)
     elements = 3 * shape.hidden + 3 * shape.ffn
     if shape.per_layer_size:
-        elements += 2 * _ALTUP_STREAMS * shape.hidden + 2 * shape.layers * shape.per_layer_size
+        elements += (2 * _ALTUP_STREAMS + 2) * shape.hidden + 2 * shape.layers * shape.per_layer_size
     codes = tokens * shape.ffn * 3 // 2
     ropes = (1 if shape.window is None else 2) * context * shape.head_dim * 4
     return 4 * tokens * elements + codes + 4 * 4 * shape.vocabulary + ropes
@@ -119,3 +121,27 @@ def footprint(
     on_disk = int(variant.shape.parameters_on_disk * bytes_each)
     weights = int(variant.shape.parameters * bytes_each)
     return predict(variant.shape, weights, context, towers=tower_bytes, on_disk=on_disk)
+
+
+def sized_footprint(variant: Variant, level: str, context: int, size: str | None = None) -> Footprint:
+    """`footprint` of a variant's text model, cut to a MatFormer size where one is given.
+
+    Raises InvalidRequestError for a size that the variant cannot be cut to.
+    """
+    if size is None:
+        return footprint(variant, level, context, towers=())
+    widths, shape = widths_of(size), variant.shape
+    if shape is None or not shape.per_layer_size or len(widths) != shape.layers or max(widths) > shape.ffn:
+        raise InvalidRequestError(f"{variant.id} cannot be cut to {size}; published sizes are cut from Gemma 3n E4B")
+    return footprint(replace(variant, shape=shape.cut(widths)), level, context, towers=())
+
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes from "3GB", "512 MB", "1.5g" (as memory is sold: 1 GB is 2^30 bytes). InvalidRequestError otherwise."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    if not match or float(match[1]) <= 0:
+        raise InvalidRequestError(f"{text!r} is not an amount of memory; write it like 3GB or 512MB")
+    return int(float(match[1]) * _UNITS[match[2]])

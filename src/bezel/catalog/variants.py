@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -52,6 +53,22 @@ class Shape:
         """Parameters of the per-layer table, read from disk row by row."""
         return self.per_layer_vocabulary * self.per_layer_size * self.layers
 
+    def cut(self, widths: Sequence[int]) -> Shape:
+        """The shape of a slice: one FFN width for each layer, 0 where it is left out."""
+        kept = [layer for layer, width in enumerate(widths) if width]
+        owners = self.layers - self.shared_kv_layers
+        return replace(
+            self,
+            layers=len(kept),
+            ffn=max(widths),
+            widths=tuple(width for width in widths if width),
+            full=tuple(self._is_full(layer) for layer in kept),
+            shared_kv_layers=sum(layer >= owners for layer in kept),
+        )
+
+    def _is_full(self, layer: int) -> bool:
+        return self.full[layer] if self.full else (layer + 1) % self.full_every == 0
+
     def cache_elements(self, context: int, segment: int = 0) -> int:
         """Keys and values held for one sequence of `context` positions, computed `segment` positions a step.
 
@@ -59,8 +76,7 @@ class Shape:
         """
         elements = 0
         for layer in range(self.layers - self.shared_kv_layers):
-            full = self.full[layer] if self.full else (layer + 1) % self.full_every == 0
-            positions = context if full or self.window is None else min(context, self.window + segment)
+            positions = context if self._is_full(layer) or self.window is None else min(context, self.window + segment)
             elements += 2 * self.kv_heads * self.head_dim * positions
         return elements
 

@@ -48,6 +48,7 @@ def _root(
 
 def main() -> Any:
     """Exit status 0, 1 for an error that was explained, 2 for a command that cannot be read, 130 for Ctrl-C."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the kernels' threads are the only ones that work
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:

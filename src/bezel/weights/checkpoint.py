@@ -30,7 +30,7 @@ _SIZES_OF_TENSORS = {
     "embed_tokens_per_layer.weight": "vocab_size_per_layer_input",
     "layers.0.laurel.linear_left.weight": "laurel_rank",
 }
-_WHOLE = (Format.F32, Format.F16, Format.BF16)
+WHOLE_FORMATS = (Format.F32, Format.F16, Format.BF16)
 _EIGHT_BITS = (Format.Q4_0, Format.Q5_0, Format.Q8_0)
 
 
@@ -126,9 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def target_format(
-    checkpoint: Checkpoint, name: str, infos: Sequence[TensorInfo], level: Format | None
-) -> Format:
+def target_format(checkpoint: Checkpoint, name: str, infos: Sequence[TensorInfo], level: Format | None) -> Format:
     """What a matrix of these tensors, stacked, is kept in; `name` is the first one's canonical name.
 
     InvalidRequestError where `level` would round them twice.
@@ -136,7 +134,7 @@ def target_format(
     formats = {info.readable() for info in infos}
     if level is not None:
         level = format_at(name, level)
-        stored = next((info for info in infos if info.format not in _WHOLE), None)
+        stored = next((info for info in infos if info.format not in WHOLE_FORMATS), None)
         if stored is None:
             return level
         if formats != {level}:

@@ -11,6 +11,7 @@ from bezel.catalog.variants import Shape
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import Format
 from bezel.kernels.library import packed
+from bezel.kernels.tables import HOT_ROWS
 from bezel.models.leaves import field_of
 from bezel.weights.checkpoint import Checkpoint, target_format
 
@@ -29,9 +30,12 @@ def predicted(checkpoint: Checkpoint, level: Format | None, context: int, cache:
     with checkpoint.named_in_errors():
         shape = shape_of(checkpoint)
     table = checkpoint.stored_names.get(ON_DISK)
-    on_disk = checkpoint.source.tensors[table].nbytes if table else 0
+    on_disk = rows = 0
+    if table:
+        info = checkpoint.source.tensors[table]
+        on_disk, rows = info.nbytes, min(HOT_ROWS, info.shape[0]) * info.readable().row_bytes(info.columns)
     element = cache.row_bytes(cache.block_elements) / cache.block_elements
-    return predict(shape, resident_bytes(checkpoint, level), context, element, on_disk=on_disk)
+    return predict(shape, resident_bytes(checkpoint, level), context, element, on_disk=on_disk, rows=rows)
 
 
 def shape_of(checkpoint: Checkpoint) -> Shape:
@@ -80,8 +84,8 @@ def resident_bytes(checkpoint: Checkpoint, level: Format | None) -> int:
     for group in groups.values():
         infos = [checkpoint.info(name) for name in group]
         rows = sum(info.nbytes // max(1, info.readable().row_bytes(info.columns)) for info in infos)
-        if len(infos[0].shape) < 2:
-            total += 4 * infos[0].columns
+        if len(infos[0].shape) < 2 or ".altup." in group[0]:  # vectors and tiny matrices become float32
+            total += 4 * rows * infos[0].columns
         else:
             total += packed(target_format(checkpoint, group[0], infos, level), rows, infos[0].columns)[-1]
     return total
