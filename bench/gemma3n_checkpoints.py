@@ -46,7 +46,7 @@ def config(shape: Shape, context: int = 32768) -> dict[str, object]:
         "layer_types": [
             "full_attention" if (i + 1) % shape.full_every == 0 else "sliding_attention" for i in range(shape.layers)
         ],
-        "activation_sparsity_pattern": [0.95] * SPARSE_LAYERS + [0.0] * (shape.layers - SPARSE_LAYERS),
+        "activation_sparsity_pattern": ([0.95] * SPARSE_LAYERS + [0.0] * shape.layers)[: shape.layers],
         "num_kv_shared_layers": shape.shared_kv_layers,
         "sliding_window": shape.window,
         "max_position_embeddings": context,
@@ -134,10 +134,7 @@ def write(shape: Shape, target: Path, seed: int = 0, context: int = 32768) -> in
             count = min(CHUNK, left)
             start = int(rng.integers(0, POOL))
             values = pool[None, start : start + count]
-            if len(tensor.shape) == 1:
-                values = np.float32(1) + np.float32(0.1) * values
-            else:
-                values = values * spread
+            values = np.float32(1) + np.float32(0.1) * values if len(tensor.shape) == 1 else values * spread
             yield quantize(Format.BF16, values)
             left -= count
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Slice:
 
     widths: tuple[int, ...]
 
-    @property
+    @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that are kept, as the whole model counts them."""
         return tuple(layer for layer, width in enumerate(self.widths) if width)
@@ -132,10 +133,10 @@ class Slice:
         if match:
             first = (range(self.widths[int(match[1])]),)
             return (None, first) if match[2] == "down" else (first, None)
+        if name not in ("embed_tokens_per_layer.weight", "per_layer_model_projection.weight"):
+            return None, None
         parts = _joined([range(layer * size, (layer + 1) * size) for layer in self.layers])
-        if name == "embed_tokens_per_layer.weight":
-            return None, parts
-        return (parts, None) if name == "per_layer_model_projection.weight" else (None, None)
+        return (None, parts) if name.startswith("embed") else (parts, None)
 
 
 def _joined(spans: Sequence[range]) -> Spans:
