@@ -21,6 +21,7 @@ from bezel.catalog.hardware import memory_use
 from bezel.catalog.variants import Shape, find
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import U8, Format
+from bezel.weights.quantize import tensor_shapes
 from bezel.weights.safetensors_writer import StoredTensor, write_safetensors, write_text
 from bezel.weights.storage import folder_when_whole
 
@@ -69,45 +70,7 @@ def config(shape: Shape, context: int = 32768) -> dict[str, object]:
 
 def tensors(shape: Shape) -> list[StoredTensor]:
     """Every tensor of the text model; layers that share keys and values have none, as in Transformers' own files."""
-    hidden, head, size = shape.hidden, shape.head_dim, shape.per_layer_size
-    layer: dict[str, tuple[int, ...]] = {
-        "altup.correct_output_scale": (hidden,),
-        "altup.correction_coefs.weight": (STREAMS, STREAMS),
-        "altup.modality_router.weight": (STREAMS, hidden),
-        "altup.prediction_coefs.weight": (STREAMS * STREAMS, STREAMS),
-        "altup.router_norm.weight": (hidden,),
-        "input_layernorm.weight": (hidden,),
-        "laurel.linear_left.weight": (LAUREL_RANK, hidden),
-        "laurel.linear_right.weight": (hidden, LAUREL_RANK),
-        "laurel.post_laurel_norm.weight": (hidden,),
-        "mlp.down_proj.weight": (hidden, shape.ffn),
-        "mlp.gate_proj.weight": (shape.ffn, hidden),
-        "mlp.up_proj.weight": (shape.ffn, hidden),
-        "per_layer_input_gate.weight": (size, hidden),
-        "per_layer_projection.weight": (hidden, size),
-        "post_attention_layernorm.weight": (hidden,),
-        "post_feedforward_layernorm.weight": (hidden,),
-        "post_per_layer_input_norm.weight": (hidden,),
-        "pre_feedforward_layernorm.weight": (hidden,),
-        "self_attn.o_proj.weight": (hidden, shape.heads * head),
-        "self_attn.q_norm.weight": (head,),
-        "self_attn.q_proj.weight": (shape.heads * head, hidden),
-    }
-    own = {f"self_attn.{part}_proj.weight": (shape.kv_heads * head, hidden) for part in "kv"}
-    own |= {"self_attn.k_norm.weight": (head,)}  # type: ignore[dict-item]
-    found: dict[str, tuple[int, ...]] = {
-        "embed_tokens.weight": (shape.vocabulary, hidden),
-        "embed_tokens_per_layer.weight": (shape.per_layer_vocabulary, shape.layers * size),
-        "per_layer_model_projection.weight": (shape.layers * size, hidden),
-        "per_layer_projection_norm.weight": (size,),
-        "norm.weight": (hidden,),
-    }
-    for part in range(STREAMS - 1):
-        found |= {f"altup_{kind}projections.{part}.weight": (hidden, hidden) for kind in ("", "unembed_")}
-    for i in range(shape.layers):
-        owned = own if i < shape.layers - shape.shared_kv_layers else {}
-        found |= {f"layers.{i}.{name}": sizes for name, sizes in (layer | owned).items()}
-    return [StoredTensor.of(f"model.{name}", "BF16", sizes) for name, sizes in found.items()]
+    return [StoredTensor.of(f"model.{name}", "BF16", sizes) for name, sizes in tensor_shapes(config(shape)).items()]
 
 
 def tokenizer(pieces: int) -> str:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bezel.weights.checkpoint import open_checkpoint
+from bezel.generation.loop import all_logits
+from bezel.kernels.interface import Format, Kernels
+from bezel.kernels.library import Native
+from bezel.kernels.reference import Reference
+from bezel.models.registry import build
+from bezel.testing import instruction_sets
+from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
+from bezel.weights.slice import sliced
 from bezel.weights.slice_files import write_slice
 
 torch = pytest.importorskip("torch")
@@ -113,6 +122,20 @@ def test_a_slice_of_a_text_checkpoint_is_the_model_cut_by_hand(tmp_path: Path) -
     found = logits(loaded(transformers.Gemma3nForCausalLM, tmp_path / "cut"))
     torch.testing.assert_close(found, expected(whole.model), rtol=0, atol=0)
     assert (found - logits(whole)).abs().max() > 1
+
+
+@pytest.mark.parametrize(
+    "kernels", [Reference(), *(Native(2, isa) for isa in instruction_sets())], ids=lambda k: k.name
+)
+def test_a_slice_that_bezel_cuts_at_load_answers_as_transformers_does(tmp_path: Path, kernels: Kernels) -> None:
+    whole = randomise(transformers.Gemma3nForCausalLM(transformers.Gemma3nTextConfig(**SHAPE)))
+    whole.save_pretrained(tmp_path / "whole")
+    view = sliced(open_checkpoint(tmp_path / "whole"), WIDTHS)
+    model = build(view.config, CheckpointWeights(view, kernels))
+    model.cache_spec = replace(model.cache_spec, format=Format.F32)
+    found, theirs = all_logits(model, PROMPT[0].tolist()), expected(whole.model)[0].numpy()
+    assert np.abs(found - theirs).max() <= 1e-3 * (theirs.max() - theirs.min())
+    view.close()
 
 
 class Tower(torch.nn.Module):
