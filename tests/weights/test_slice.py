@@ -247,7 +247,12 @@ def _full(handle: int, data: memoryview) -> int:
 
 def test_configs_and_tensors_that_contradict_are_named(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    for name, value in (("intermediate_size", [64, 64]), ("layer_types", "x"), ("num_kv_shared_layers", 9)):
+    for name, value in (
+        ("intermediate_size", [64, 64]),
+        ("layer_types", "x"),
+        ("num_kv_shared_layers", 9),
+        ("num_hidden_layers", 1 << 60),
+    ):
         (folder / "config.json").write_text(json.dumps(config | {name: value}))
         with pytest.raises(ModelFileError, match=name):
             sliced(open_checkpoint(folder), "32x5")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +12,17 @@ import pytest
 
 from bezel.errors import InvalidRequestError
 from bezel.generation.loop import all_logits
-from bezel.kernels.interface import F32, Format, Kernels
+from bezel.kernels.interface import F32, U8, Format, Kernels
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
+from bezel.kernels.tables import RowTable
 from bezel.models.registry import build
 from bezel.testing import GEMMA3N, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 from bezel.weights.quantize import quantize
 from bezel.weights.slice import sliced
 from bezel.weights.slice_files import write_slice
+from bezel.weights.source import OpenFiles, TensorInfo
 
 SIZE = "64,64,0,96"
 TOKENS = [2, 7, 240, 9, 285, 63, 1, 0, 5, 11, 12, 13, 88, 19, 101, 54, 200, 33, 21, 8]
@@ -80,3 +85,46 @@ def test_a_width_inside_a_block_is_refused_when_weights_are_quantised(folder: Pa
     whole = to_gguf(folder, tmp_path / "whole.gguf", Format.Q4_0)
     with pytest.raises(InvalidRequestError, match="blocks of 32; column 40 lies inside"):
         logits(whole, SETS[0], "40,64,96,128")
+
+
+class Watched(OpenFiles):
+    """Files of a checkpoint that remember which of their tensors were asked for."""
+
+    def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
+        super().__init__(tensors)
+        self.asked: set[str] = set()
+
+    def read_rows(self, name: str, first: int, count: int) -> U8:
+        self.asked.add(name)
+        return super().read_rows(name, first, count)
+
+    def place(self, name: str) -> tuple[int, int] | None:
+        self.asked.add(name)
+        return super().place(name)
+
+    def table(self, name: str) -> RowTable:
+        self.asked.add(name)
+        return super().table(name)
+
+    def expect(self, name: str) -> None:
+        self.asked.add(name)
+        super().expect(name)
+
+
+@pytest.mark.parametrize("size", [None, SIZE])
+def test_towers_are_not_read_with_the_text_model(tmp_path: Path, size: str | None) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    folder = write_checkpoint(tmp_path / "whole", config=GEMMA3N, prefix="model.language_model.")
+    tensors = library.load_file(folder / "model.safetensors")
+    towers = {f"model.{part}.layers.0.weight": np.ones((4, 4), np.float32) for part in ("vision_tower", "audio_tower")}
+    library.save_file(tensors | towers, folder / "model.safetensors")
+    text = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"model_type": "gemma3n", "text_config": text}))
+    checkpoint = open_checkpoint(folder)
+    watched = Watched(checkpoint.source.tensors)
+    view = replace(checkpoint, source=watched)
+    view = view if size is None else sliced(view, size)
+    build(view.config, CheckpointWeights(view, SETS[-1]), 64)
+    assert len(watched.asked) > 50 and not watched.asked & set(towers)
+    assert set(towers) <= set(view.source.tensors)
+    view.close()

@@ -14,6 +14,7 @@ from bezel.kernels.library import packed
 from bezel.kernels.tables import HOT_ROWS
 from bezel.models.leaves import field_of
 from bezel.weights.checkpoint import Checkpoint, target_format
+from bezel.weights.slice import MOST_LAYERS
 
 ON_DISK = "embed_tokens_per_layer.weight"
 """The table that is read row by row."""
@@ -42,6 +43,8 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
     """The size of the text model that a checkpoint's config describes."""
     config = checkpoint.config.get("text_config", checkpoint.config)
     layers, head = field_of(config, "num_hidden_layers", int), field_of(config, "head_dim", int, 256)
+    if layers > MOST_LAYERS:
+        raise ModelFileError(f"config: num_hidden_layers is {layers}; 1 to {MOST_LAYERS} are possible")
     width: Any = config.get("intermediate_size")
     widths = tuple(width) if isinstance(width, Sequence) else (field_of(config, "intermediate_size", int),) * layers
     window = config.get("sliding_window")

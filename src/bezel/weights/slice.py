@@ -22,6 +22,7 @@ from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.source import TensorInfo, TensorSource
 
 _MODEL_TYPES = ("gemma3n", "gemma3n_text")
+MOST_LAYERS = 1024
 _SPARSE_LAYERS, _SPARSITY = 10, 0.95
 """Where a config says nothing: how many layers have a sparse gate, and how sparse it is."""
 
@@ -56,6 +57,8 @@ class Layers:
             return tuple(value)
 
         count = whole("num_hidden_layers", 35)
+        if not 1 <= count <= MOST_LAYERS:
+            raise ModelFileError(f"config: num_hidden_layers is {count}; 1 to {MOST_LAYERS} are possible")
         width = text.get("intermediate_size", 16384)
         widths = [width] * count if isinstance(width, int) else width
         sparse = _SPARSE_LAYERS if count > _SPARSE_LAYERS else 0
