@@ -25,8 +25,11 @@ PUBLIC = {
     "bezel.text.calls": ("Call",),
     "bezel.generation.sampling": ("Sampling",),
     "bezel.catalog.advisor": ("advise", "Advice"),
+    "bezel.catalog.hardware": ("MemoryUse",),
+    "bezel.catalog.memory": ("footprint", "Footprint"),
     "bezel.catalog.variants": ("find", "nearest", "Variant"),
     "bezel.weights.quantize": ("quantize",),
+    "bezel.weights.slice_files": ("write_slice",),
 }
 
 

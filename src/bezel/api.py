@@ -8,6 +8,8 @@ from typing import Any
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
+from bezel.catalog.hardware import MemoryUse, memory_use
+from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
 from bezel.generation import loop
 from bezel.kernels.interface import F32
@@ -24,6 +26,9 @@ def load(
     sequences: int = 8,
     draft: str | None = None,
     cache: str = "f16",
+    size: str | Sequence[int] | None = None,
+    fit: str | int | None = None,
+    profile: str | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -32,9 +37,17 @@ def load(
     each processor that may be used. `sequences` answers are produced at once at most; memory for their keys and values
     is taken as it is needed. `draft` names a smaller model with the same vocabulary that drafts tokens for this one,
     which answers the same in fewer passes. `cache` is what keys and values are kept in: "f16", "q8_0" (half of that)
-    or "f32". Raises a `bezel.errors.BezelError` that says what to do next.
+    or "f32".
+
+    `size` cuts a Gemma 3n smaller while it is loaded: "E2B", "E2.98B" or another published MatFormer size, or one FFN
+    width a layer, 0 where the layer is left out. `fit` ("2.3GB", or bytes) chooses the best size, precision and context
+    whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
+    and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
+
+    Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    return Model(NativeBackend.load(model, level, context, threads, sequences, draft, cache))
+    budget = parse_memory(fit) if isinstance(fit, str) else fit
+    return Model(NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile))
 
 
 class Model:
@@ -126,8 +139,12 @@ class Model:
         """What the engine is at (running, waiting), and what it has done since the model was loaded."""
         return self._backend.statistics()
 
+    def memory(self) -> MemoryUse:
+        """Bytes of memory that this process holds now (`resident`), and the most it has held (`peak`)."""
+        return memory_use()
+
     def describe(self) -> Mapping[str, Any]:
-        """Name, engine, context, cache type, instruction set and threads."""
+        """Name, engine, context, cache type, instruction set, threads, and what was chosen to fit."""
         return self._backend.describe()
 
 
@@ -140,4 +157,5 @@ def _result(request: Request, events: Iterable[Event]) -> Result:
         token_ids=tuple(token.token_id for token in tokens),
         logprobs=tuple(tokens) if request.logprobs is not None else (),
         calls=tuple(parse_calls(text)) if request.tools else (),
+        memory=memory_use(),
     )

@@ -78,7 +78,7 @@ def towers_for(need: str) -> tuple[str, ...]:
 
 def test_the_smallest_comes_first_when_asked_for() -> None:
     assert advise(64 * GB, "text", prefer="small")[0].variant.name == "gemma-3-270m-it"
-    assert advise(3 * GB, "audio")[0].variant.name == "gemma-3n-E4B-it"
+    assert [advise(gb * GB, "audio")[0].variant.name[-6:] for gb in (3, 3.2)] == ["E2B-it", "E4B-it"]
     assert all(a.variant.context >= 60_000 for a in advise(64 * GB, "text", context=60_000))
 
 

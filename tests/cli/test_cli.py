@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bezel.backends.interface import Delta, Finish, Usage
+from bezel.catalog.memory import parse_memory
 from bezel.cli.chat import Conversation
-from bezel.cli.options import parse_memory
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.library import Native
 from bezel.testing import write_checkpoint
@@ -64,7 +64,7 @@ def test_the_family_is_listed_shown_and_advised() -> None:
         "google/gemma-3n-E4B-it",
     }
     assert "32768 tokens" in bezel("show", "gemma-3-1b-it")
-    assert bezel("advise", "--memory", "3GB", "--need", "audio").startswith("-> google/gemma-3n-E4B-it at Q4_0")
+    assert bezel("advise", "--memory", "3.2GB", "--need", "audio").startswith("-> google/gemma-3n-E4B-it at Q4_0")
     assert json.loads(bezel("advise", "--memory", "100GB", "--json"))["fits"][0]["id"] == "google/gemma-3-27b-it"
     assert (
         "Nothing for audio fits"

@@ -24,7 +24,7 @@ def test_answers_name_real_variants_and_splits_share_no_pair_of_need_and_memory(
 
 
 def test_the_answer_is_the_catalogues() -> None:
-    assert advisor.answer("audio", 3) == "gemma-3n-E4B-it at Q4_0."
+    assert advisor.answer("audio", 3) == "gemma-3n-E2B-it at Q4_0."
     assert advisor.answer("audio", 1) == "Nothing fits. The smallest is gemma-3n-E2B-it at Q4_0."
     assert advisor.answer("text", 24, prefer="small") == "gemma-3-270m-it at BF16."
     assert advisor.answer("audio", 64, context=90_000) == "No Gemma for audio holds that context."

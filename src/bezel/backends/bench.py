@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bezel.catalog.hardware import memory_use
 from bezel.errors import InvalidRequestError
 from bezel.generation.cache import Cache
 from bezel.generation.loop import prefill
@@ -82,7 +82,7 @@ def bench(
         decode_seconds = time.perf_counter() - began
     if profile:
         seconds["python"] = decode_seconds - sum(seconds.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = memory_use().peak
     return Bench(prompt_tokens, new_tokens, depth, prefill_seconds, decode_seconds, peak, seconds)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call
@@ -92,7 +93,10 @@ Event = Delta | Finish
 
 @dataclass(frozen=True)
 class Result:
-    """A whole answer; `calls` are the function calls that it consists of, where tools were offered."""
+    """A whole answer; `calls` are the function calls that it consists of, where tools were offered.
+
+    `memory` is what the process held when the answer was whole.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -100,6 +104,7 @@ class Result:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[Call, ...] = ()
+    memory: MemoryUse | None = None
 
 
 class Backend(Protocol):

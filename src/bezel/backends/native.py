@@ -11,8 +11,9 @@ from typing import Any
 
 from bezel.backends.answer import Answer
 from bezel.backends.draft import drafter_of, load_draft
+from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.interface import Event, Finish, Request, TokenLogprob
-from bezel.backends.loading import DEFAULT_CONTEXT, longest_context, read_tokenizer
+from bezel.backends.loading import read_tokenizer
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress
@@ -50,7 +51,10 @@ class NativeBackend:
         kernels: Native | None = None,
         sequences: int = 8,
         draft: TextModel | None = None,
+        why: str | None = None,
     ) -> None:
+        self.why = why
+        """What was chosen to fit a budget or a profile; None where all was asked for."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
         self._kernels, self._draft = kernels, draft
@@ -67,12 +71,16 @@ class NativeBackend:
         sequences: int = 8,
         draft: str | None = None,
         cache: str = "f16",
+        size: Size | None = None,
+        fit: int | None = None,
+        profile: str | None = None,
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
-        one of CACHE_TYPES. Raises what `fetch`, `open_checkpoint`, `load_draft` and the models raise.
+        one of CACHE_TYPES; `size` cuts Gemma 3n (`weights.slice`); `fit` (bytes) and `profile` choose what is left open
+        (`backends.fit`). Raises what `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
@@ -83,12 +91,11 @@ class NativeBackend:
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:
-            most = longest_context(checkpoint)
-            if context is not None and not 1 <= context <= most:
-                raise InvalidRequestError(f"context is {context}; {name} holds 1 to {most} tokens")
-            weights = CheckpointWeights(checkpoint, kernels, LEVELS[level] if level else None)
+            chosen = choose(checkpoint, Wanted(size, level, context, CACHE_TYPES[cache], fit, profile))
+            checkpoint = chosen.view
+            weights = CheckpointWeights(checkpoint, kernels, LEVELS[chosen.level] if chosen.level else None)
             with checkpoint.named_in_errors():
-                model = build(checkpoint.config, weights, context or min(DEFAULT_CONTEXT, most))
+                model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             template = ChatTemplate(tokenizer, chat_template(checkpoint))
@@ -99,8 +106,9 @@ class NativeBackend:
                 template,
                 sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
-                sequences,
+                PROFILES[profile].sequences if profile else sequences,
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
+                chosen.why,
             )
         finally:
             checkpoint.close()
@@ -183,7 +191,10 @@ class NativeBackend:
         """Name, engine and sizes."""
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
         cache = self.model.cache_spec.format.name.lower()
-        return {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache, **kernels}
+        chosen = {"chosen": self.why} if self.why else {}
+        return (
+            {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache} | kernels | chosen
+        )
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

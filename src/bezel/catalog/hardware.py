@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,29 @@ def probe() -> Machine:
         memory = min(memory, limit)
         available = min(available, limit - (used or 0))
     return Machine(_processor(), usable_processors(), memory, available)
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes that this process holds, and the most that it has held. Where the system tells the peak alone, both are."""
+
+    resident: int
+    peak: int
+
+
+def memory_use() -> MemoryUse:
+    """What the system says of this process now."""
+    found = {}
+    for line in _text("/proc/self/status").splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmRSS", "VmHWM"):
+            found[name] = int(rest.split()[0]) * 1024
+    if len(found) == 2:
+        return MemoryUse(found["VmRSS"], found["VmHWM"])
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return MemoryUse(peak, peak)
 
 
 def _text(path: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -16,7 +17,8 @@ class Shape:
     """The size of a text model; counts of parameters and cache bytes follow from it.
 
     `full_every` n: every n-th layer attends to the whole context and the others to `window` positions
-    (None: all attend to all). `per_layer_*` describe the embeddings that Gemma 3n keeps on disk.
+    (None: all attend to all); `full` says it layer by layer where there is no such rule. `ffn` is the widest layer's,
+    `widths` each one's where they differ. `per_layer_*` describe the embeddings that Gemma 3n keeps on disk.
     """
 
     layers: int
@@ -31,6 +33,8 @@ class Shape:
     shared_kv_layers: int = 0
     per_layer_vocabulary: int = 0
     per_layer_size: int = 0
+    widths: tuple[int, ...] = ()
+    full: tuple[bool, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -41,19 +45,38 @@ class Shape:
             altup_and_laurel = 4 * 4 * 2 + self.hidden * (4 + 2 * 64)
             per_layer = self.layers * (3 * self.hidden * self.per_layer_size + altup_and_laurel)
             per_layer += 6 * self.hidden * self.hidden
-        return self.layers * (attention + 3 * self.hidden * self.ffn) + self.vocabulary * self.hidden + per_layer
+        ffns = sum(self.widths) or self.layers * self.ffn
+        return self.layers * attention + 3 * self.hidden * ffns + self.vocabulary * self.hidden + per_layer
 
     @property
     def parameters_on_disk(self) -> int:
         """Parameters of the per-layer table, read from disk row by row."""
         return self.per_layer_vocabulary * self.per_layer_size * self.layers
 
-    def cache_elements(self, context: int) -> int:
-        """Keys and values held for one sequence of `context` positions; sliding layers stop at their window."""
+    def cut(self, widths: Sequence[int]) -> Shape:
+        """The shape of a slice: one FFN width for each layer, 0 where it is left out."""
+        kept = [layer for layer, width in enumerate(widths) if width]
+        owners = self.layers - self.shared_kv_layers
+        return replace(
+            self,
+            layers=len(kept),
+            ffn=max(widths),
+            widths=tuple(width for width in widths if width),
+            full=tuple(self._is_full(layer) for layer in kept),
+            shared_kv_layers=sum(layer >= owners for layer in kept),
+        )
+
+    def _is_full(self, layer: int) -> bool:
+        return self.full[layer] if self.full else (layer + 1) % self.full_every == 0
+
+    def cache_elements(self, context: int, segment: int = 0) -> int:
+        """Keys and values held for one sequence of `context` positions, computed `segment` positions a step.
+
+        Sliding layers stop at their window and a segment.
+        """
         elements = 0
         for layer in range(self.layers - self.shared_kv_layers):
-            full = self.window is None or (layer + 1) % self.full_every == 0
-            positions = context if full or self.window is None else min(context, self.window)
+            positions = context if self._is_full(layer) or self.window is None else min(context, self.window + segment)
             elements += 2 * self.kv_heads * self.head_dim * positions
         return elements
 

@@ -10,6 +10,7 @@ import typer
 from bezel.catalog.advisor import NEEDS, least_memory
 from bezel.catalog.advisor import advise as fitting
 from bezel.catalog.hardware import probe
+from bezel.catalog.memory import parse_memory
 from bezel.cli import options
 
 
@@ -22,7 +23,7 @@ def advise(
 ) -> None:
     """Name the variants that fit a need and a memory, the recommended one first."""
     machine = None if memory else probe()
-    budget = machine.available if machine else options.parse_memory(memory or "")
+    budget = machine.available if machine else parse_memory(memory or "")
     found = fitting(budget, need, context, prefer)  # type: ignore[arg-type]
     least = least_memory(need, context)
     if as_json:

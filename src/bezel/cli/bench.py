@@ -19,12 +19,13 @@ def bench(
     level: options.Level = None,
     threads: options.Threads = None,
     cache_type: options.CacheType = "f16",
+    size: options.Size = None,
     as_json: options.Json = False,
 ) -> None:
     """Time a model: how fast it reads a prompt and writes tokens, and its peak memory."""
     from bezel.api import load
 
-    loaded = load(model, level, max(prompt_tokens, depth) + new_tokens, threads, cache=cache_type)
+    loaded = load(model, level, max(prompt_tokens, depth) + new_tokens, threads, cache=cache_type, size=size)
     found = loaded.bench(prompt_tokens, new_tokens, depth, profile)
     facts = {
         "model": model,

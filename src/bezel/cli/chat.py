@@ -24,6 +24,7 @@ HELP = """\
 /save FILE       save the conversation
 /load FILE       go on with a saved conversation
 /stats           speed of the last answer
+/memory          what this process holds, and the most it has held
 /quit            leave (also Ctrl-D)
 End a line with \\ to go on in the next one. Ctrl-C stops an answer."""
 
@@ -38,6 +39,9 @@ def chat(
     draft: options.Draft = None,
     speculation: options.Speculation = "auto",
     cache_type: options.CacheType = "f16",
+    size: options.Size = None,
+    fit: options.Fit = None,
+    profile: options.Profile = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -50,9 +54,10 @@ def chat(
     sampling = options.given(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens, speculation=speculation
     )
-    conversation = Conversation(
-        load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type), system, sampling
-    )
+    chosen = options.given(size=size, fit=fit, profile=profile)
+    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+    options.explain(loaded)
+    conversation = Conversation(loaded, system, sampling)
     if session is not None and session.exists():
         conversation.load(session)
     ask = _prompt()
@@ -101,6 +106,9 @@ class Conversation:
             print(HELP)
         elif command == "stats":
             print(self._stats)
+        elif command == "memory":
+            use = self._model.memory()
+            print(f"{options.gigabytes(use.resident)} now, {options.gigabytes(use.peak)} at most")
         elif command == "clear":
             self._begin(self._system())
         elif command == "system":

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show
+from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show, slice_
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("run")(run.run)
 app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("quantize")(quantize.quantize)
+app.command("slice")(slice_.slice_)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("advise")(advise.advise)
@@ -47,6 +48,7 @@ def _root(
 
 def main() -> Any:
     """Exit status 0, 1 for an error that was explained, 2 for a command that cannot be read, 130 for Ctrl-C."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the kernels' threads are the only ones that work
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:

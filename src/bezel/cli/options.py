@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bezel.errors import InvalidRequestError
+if TYPE_CHECKING:
+    from bezel.api import Model as LoadedModel
+
 
 Model = Annotated[
     str,
@@ -32,6 +36,14 @@ Speculation = Annotated[
 CacheType = Annotated[
     str, typer.Option("--cache-type", help="What keys and values are kept in: f16, q8_0 (half of that) or f32.")
 ]
+_SIZES = "a published MatFormer size like E2.98B, or FFN widths by layer like 16384x20,0x5,8192x10"
+Size = Annotated[str | None, typer.Option(help=f"Cut Gemma 3n while it is loaded: {_SIZES}.")]
+NeededSize = Annotated[str, typer.Option("--size", help=_SIZES[0].upper() + _SIZES[1:] + " (0 leaves a layer out).")]
+Fit = Annotated[str | None, typer.Option(help="Choose size, precision and context for this memory, like 2.3GB.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(help="edge: E2B of Gemma 3n, 8 bit where it fits and else 4, 2048 tokens, one answer at a time."),
+]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given several times.")]
@@ -49,15 +61,29 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+def chosen(model: LoadedModel) -> dict[str, Any]:
+    """What was chosen to fit a budget or a profile, as a field of a record; nothing where nothing was."""
+    why = model.describe().get("chosen")
+    return {"chosen": why} if why else {}
 
 
-def parse_memory(text: str) -> int:
-    """Bytes from "3GB", "512 MB", "1.5g" (as memory is sold: 1 GB is 2^30 bytes). InvalidRequestError otherwise."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
-    if not match or float(match[1]) <= 0:
-        raise InvalidRequestError(f"{text!r} is not an amount of memory; write it like 3GB or 512MB")
-    return int(float(match[1]) * _UNITS[match[2]])
+def explain(model: LoadedModel) -> None:
+    """One line on standard error about what was chosen."""
+    for why in chosen(model).values():
+        print(f"bezel: {why}", file=sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A function that shows (bytes done, all bytes) on a terminal's standard error, and nowhere else."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / total:4.0%} of {gigabytes(total)}", end="", file=sys.stderr, flush=True)
+
+    yield show
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def gigabytes(size: float) -> str:

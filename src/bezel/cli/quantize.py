@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ def quantize(
     model: Annotated[str, typer.Argument(help="A hub name, a folder, or a GGUF file of F32, F16 or BF16 weights.")],
     target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
     level: Annotated[str, typer.Option("--level", "-l", help="Q4_0, Q8_0, BF16 or F32, or a level's name.")] = "Q8_0",
+    size: options.Size = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a model to a GGUF file that llama.cpp and Ollama load too."""
@@ -24,24 +24,19 @@ def quantize(
     from bezel.weights.checkpoint import LEVELS, open_checkpoint
     from bezel.weights.hub import fetch, parse_reference
     from bezel.weights.quantize import quantize as write
+    from bezel.weights.slice import sliced
 
     format = LEVELS.get(level) or Format.__members__.get(level.upper())
     if format is None:
         raise InvalidRequestError(f"unknown level {level!r}; choose Q4_0, Q8_0, BF16, F32, or {', '.join(LEVELS)}")
     checkpoint = open_checkpoint(fetch(parse_reference(model)))
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done / total:4.0%} of {options.gigabytes(total)}", end="", file=sys.stderr, flush=True)
-
     try:
-        size = write(checkpoint, target, format, show)
+        with options.progress() as show:
+            written = write(sliced(checkpoint, size) if size else checkpoint, target, format, show)
     finally:
         checkpoint.close()
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
     print(
-        json.dumps({"path": str(target), "format": format.name, "bytes": size})
+        json.dumps({"path": str(target), "format": format.name, "bytes": written})
         if as_json
-        else f"{target}: {format.name}, {options.gigabytes(size)}"
+        else f"{target}: {format.name}, {options.gigabytes(written)}"
     )

@@ -25,6 +25,9 @@ def run(
     draft: options.Draft = None,
     speculation: options.Speculation = "auto",
     cache_type: options.CacheType = "f16",
+    size: options.Size = None,
+    fit: options.Fit = None,
+    profile: options.Profile = None,
     max_tokens: options.MaxTokens = None,
     stop: options.Stop = None,
     temperature: options.Temperature = None,
@@ -42,7 +45,9 @@ def run(
     from bezel.api import load
     from bezel.backends.interface import Delta, Finish
 
-    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type)
+    chosen = options.given(size=size, fit=fit, profile=profile)
+    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+    options.explain(loaded)
     messages = [{"role": "system", "content": system}] if system else []
     request = loaded.request(
         messages=[*messages, {"role": "user", "content": question}],
@@ -74,7 +79,8 @@ def run(
             }
             if as_json:
                 answer = {"text": "".join(pieces), "finish_reason": event.reason, "usage": asdict(usage) | speeds}
-                print(json.dumps({"model": model, **answer}, ensure_ascii=False))
+                record = {"model": model, **answer, "memory": asdict(loaded.memory()), **options.chosen(loaded)}
+                print(json.dumps(record, ensure_ascii=False))
                 return
             print()
             if stats:
@@ -82,7 +88,8 @@ def run(
                     f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
                     f"{usage.completion_tokens} written "
                     f"({usage.decode_tokens_per_second:.0f}/s), {usage.accepted_tokens} of {usage.draft_tokens} "
-                    f"drafted tokens accepted, ended by {event.reason}",
+                    f"drafted tokens accepted, {options.gigabytes(loaded.memory().peak)} at most, "
+                    f"ended by {event.reason}",
                     file=sys.stderr,
                 )
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bezel.catalog.memory import LEVEL_BITS, footprint
+from bezel.catalog.memory import LEVEL_BITS, Footprint, footprint, sized_footprint
 from bezel.catalog.variants import Variant, find
 from bezel.cli import options
 from bezel.errors import InvalidRequestError, UnknownModelError
 
 if TYPE_CHECKING:
+    from bezel.weights.checkpoint import Checkpoint
     from bezel.weights.hub import Reference
 
 
@@ -22,9 +23,15 @@ def show(
         bool, typer.Option("--header", help="Read the checkpoint's own header, on the hub too; no weights are fetched.")
     ] = False,
     context: Annotated[int, typer.Option("--context", "-c", help="Tokens of context for the memory figures.")] = 4096,
+    memory: Annotated[bool, typer.Option("--memory", help="Predict the memory of a running model, by part.")] = False,
+    level: options.Level = None,
+    size: options.Size = None,
     as_json: options.Json = False,
 ) -> None:
     """Show a variant's facts and memory, or what a checkpoint here or on the hub holds."""
+    if memory:
+        _show_memory(model, context, level, size, as_json)
+        return
     facts = _facts(model, header, context)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -69,11 +76,48 @@ def _facts(model: str, header: bool, context: int) -> dict[str, Any]:
         return _checkpoint(reference)
 
 
-def _checkpoint(reference: Reference) -> dict[str, Any]:
+def _show_memory(model: str, context: int, level: str | None, size: str | None, as_json: bool) -> None:
+    """Predicted memory as a table, or in bytes; of a variant that is not here, at 4 bit where no level is asked."""
+    needed = _predicted(model, context, level, size)
+    if as_json:
+        print(json.dumps({"model": model, "context": context, "memory": needed.table()}))
+        return
+    for name, size_of_part in needed.table().items():
+        print(f"{name:<14}  {options.gigabytes(size_of_part):>9}")
+
+
+def _predicted(model: str, context: int, level: str | None, size: str | None) -> Footprint:
+    from bezel.weights.checkpoint import LEVELS
+    from bezel.weights.hub import parse_reference
+
+    if level is not None and level not in LEVELS:
+        raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
+    format = LEVELS[level] if level else None
+    try:
+        reference = parse_reference(model)
+    except (UnknownModelError, InvalidRequestError):
+        reference = None
+    if reference is None or (reference.path is None and not reference.file and not reference.revision):
+        return sized_footprint(find(model), format.name if format else "Q4_0", context, size)
+    from bezel.weights.memory import predicted
+    from bezel.weights.slice import sliced
+
+    checkpoint = _opened(reference)
+    try:
+        return predicted(sliced(checkpoint, size) if size else checkpoint, format, context)
+    finally:
+        checkpoint.close()
+
+
+def _opened(reference: Reference) -> Checkpoint:
     from bezel.weights.checkpoint import open_checkpoint
     from bezel.weights.remote import open_remote
 
-    checkpoint = open_remote(reference) if reference.path is None else open_checkpoint(reference.path)
+    return open_remote(reference) if reference.path is None else open_checkpoint(reference.path)
+
+
+def _checkpoint(reference: Reference) -> dict[str, Any]:
+    checkpoint = _opened(reference)
     try:
         config = checkpoint.config.get("text_config", checkpoint.config)
         infos = [checkpoint.source.tensors[name] for name in checkpoint.stored_names.values()]

@@ -58,6 +58,20 @@ class Matrix:
         return int(self.data.nbytes)
 
 
+def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> tuple[Format, Access, int]:
+    """How a matrix is kept, and its bytes. ValueError where blocks do not divide the columns."""
+    if format is Format.Q5_0:
+        format = Format.Q8_0
+    access = access if format in SPARSE_FORMATS else Access.WHOLE
+    row_bytes = format.row_bytes(columns)
+    if access is Access.COLUMNS:
+        return format, access, -(-rows // 32) * 32 * row_bytes
+    if format not in _INTERLEAVED or access is Access.ROWS:
+        return format, access, rows * row_bytes
+    size_of_group, group = _INTERLEAVED[format]
+    return format, access, -(-rows // _LANES) * -(-columns // group) * size_of_group
+
+
 def _path() -> Path:
     named = os.environ.get("BEZEL_KERNELS_LIBRARY")
     if named:
@@ -226,17 +240,7 @@ class Native(AltUpNative, SparseNative, TablesNative):
         return rows
 
     def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Matrix:
-        if format is Format.Q5_0:
-            format = Format.Q8_0
-        access = access if format in SPARSE_FORMATS else Access.WHOLE
-        if access is Access.COLUMNS:
-            size = -(-rows // 32) * 32 * format.row_bytes(columns)
-        elif format in _INTERLEAVED and access is Access.WHOLE:
-            format.row_bytes(columns)
-            size_of_group, group = _INTERLEAVED[format]
-            size = -(-rows // _LANES) * -(-columns // group) * size_of_group
-        else:
-            size = rows * format.row_bytes(columns)
+        format, access, size = packed(format, rows, columns, access)
         return Matrix(format, rows, columns, np.zeros(size, np.uint8), access)
 
     def store_rows(self, matrix: Matrix, first_row: int, raw: U8) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ _SIZES_OF_TENSORS = {
     "embed_tokens_per_layer.weight": "vocab_size_per_layer_input",
     "layers.0.laurel.linear_left.weight": "laurel_rank",
 }
-_WHOLE = (Format.F32, Format.F16, Format.BF16)
+WHOLE_FORMATS = (Format.F32, Format.F16, Format.BF16)
 _EIGHT_BITS = (Format.Q4_0, Format.Q5_0, Format.Q8_0)
 
 
@@ -126,6 +126,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def target_format(checkpoint: Checkpoint, name: str, infos: Sequence[TensorInfo], level: Format | None) -> Format:
+    """What a matrix of these tensors, stacked, is kept in; `name` is the first one's canonical name.
+
+    InvalidRequestError where `level` would round them twice.
+    """
+    formats = {info.readable() for info in infos}
+    if level is not None:
+        level = format_at(name, level)
+        stored = next((info for info in infos if info.format not in WHOLE_FORMATS), None)
+        if stored is None:
+            return level
+        if formats != {level}:
+            raise InvalidRequestError(
+                f"{checkpoint.path}: {stored.name} is stored as {stored.type_name} and cannot become "
+                f"{level.name} without a second loss; leave the level out, or start from BF16 weights"
+            )
+    if len(formats) == 1:
+        return formats.pop()
+    return Format.Q8_0 if formats <= set(_EIGHT_BITS) else Format.F32
+
+
 class CheckpointWeights:
     """Packs a checkpoint's tensors for one kernel set: the `Weights` that models are built from.
 
@@ -149,7 +170,7 @@ class CheckpointWeights:
             raise ModelFileError(
                 f"{self._checkpoint.path}: {' + '.join(names)} has shape {found}; the config asks for {shape}"
             )
-        target = self._target_format(names[0], infos)
+        target = target_format(self._checkpoint, names[0], infos, self._level)
         packed = self.kernels.allocate(target, rows, columns, access)
         row = 0
         for info in infos:
@@ -163,7 +184,11 @@ class CheckpointWeights:
         return packed
 
     def _load(self, packed: Any, row: int, info: TensorInfo) -> None:
-        file, offset = self._checkpoint.source.place(info.name)
+        place = self._checkpoint.source.place(info.name)
+        if place is None:
+            self._convert(packed, row, info)
+            return
+        file, offset = place
         offset += info.first_row * info.readable().row_bytes(info.columns)
         try:
             self.kernels.load_rows(packed, row, info.shape[0], file, offset)
@@ -183,22 +208,6 @@ class CheckpointWeights:
             else:
                 raw = quantize(target, dequantize(stored, raw, info.columns))
             self.kernels.store_rows(packed, row + first, raw)
-
-    def _target_format(self, name: str, infos: list[TensorInfo]) -> Format:
-        formats = {info.readable() for info in infos}
-        if self._level is not None:
-            level = format_at(name, self._level)
-            stored = next((info for info in infos if info.format not in _WHOLE), None)
-            if stored is None:
-                return level
-            if formats != {level}:
-                raise InvalidRequestError(
-                    f"{self._checkpoint.path}: {stored.name} is stored as {stored.type_name} and cannot become "
-                    f"{level.name} without a second loss; leave the level out, or start from BF16 weights"
-                )
-        if len(formats) == 1:
-            return formats.pop()
-        return Format.Q8_0 if formats <= set(_EIGHT_BITS) else Format.F32
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
         """See `models.interface.Weights.array`."""

@@ -6,15 +6,10 @@ on the disk.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
-import os
-import secrets
-import shutil
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -22,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from bezel.errors import InvalidRequestError, StorageError
+from bezel.errors import InvalidRequestError
 from bezel.kernels.interface import U8, Format
 from bezel.weights.gguf import ARRAY, MAGIC, SCALARS
+from bezel.weights.storage import file_when_whole
 
 ALIGNMENT = 32
 # ggml keeps a tensor's name in 64 bytes, the closing zero among them.
 _LONGEST_NAME = 63
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Kind(IntEnum):
@@ -49,6 +44,9 @@ class Kind(IntEnum):
     FLOAT64 = 12
 
 
+_KIND_OF_CODE = {code: Kind(kind) for kind, code in SCALARS.items()}
+
+
 @dataclass(frozen=True)
 class Typed:
     """A metadata value, or a list or array of them, with its type said: numbers and lists need one."""
@@ -58,6 +56,23 @@ class Typed:
 
 
 Metadata = Mapping[str, "Typed | str | bool"]
+
+
+def typed(value: Any) -> Typed | str | bool:
+    """A metadata value as a reader gives it, with a type: arrays keep theirs, other whole numbers become unsigned.
+
+    Lists of whole numbers without a type are signed, as those of tokenizers are.
+    """
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, array):
+        return Typed(_KIND_OF_CODE[value.typecode], value)
+    if isinstance(value, int):
+        return Typed(Kind.UINT32 if 0 <= value < 1 << 32 else Kind.INT64, value)
+    if isinstance(value, float):
+        return Typed(Kind.FLOAT32, value)
+    kinds = {str: Kind.STRING, bool: Kind.BOOL, float: Kind.FLOAT32}
+    return Typed(kinds.get(type(value[0]), Kind.INT32) if value else Kind.INT32, value)
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ def write_gguf(
     """
     header = _header(path, metadata, tensors)
     size = len(header) + sum(_padded(tensor.nbytes) for tensor in tensors)
-    with _replaced_when_whole(path, size) as write:
+    with file_when_whole(path, size) as write:
         write(header)
         for tensor in tensors:
             left = tensor.rows
@@ -173,61 +188,3 @@ def _add_items(out: bytearray, kind: Kind, items: Sequence[Any]) -> None:
         if kind is Kind.BOOL and not all(isinstance(item, bool) for item in items):
             raise TypeError("a flag is True or False")
         out += struct.pack(f"<{len(items)}{SCALARS[kind]}", *items)
-
-
-@contextlib.contextmanager
-def _replaced_when_whole(path: Path, size: int) -> Iterator[Callable[[bytes | bytearray | memoryview], None]]:
-    """A function that appends to a temporary file, which becomes `path` at the end, or vanishes."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    with _storage_errors(path, size):
-        free = shutil.disk_usage(path.parent).free
-        if free < size:
-            raise OSError(errno.ENOSPC, f"{free} bytes are free")
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder has this name")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-    def write(data: bytes | bytearray | memoryview) -> None:
-        view = memoryview(data)
-        with _storage_errors(path, size):
-            while view:
-                view = view[os.write(handle, view) :]
-
-    try:
-        try:
-            yield write
-            with _storage_errors(path, size):
-                os.fsync(handle)
-        finally:
-            os.close(handle)
-        with _storage_errors(path, size):
-            os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system lets a folder be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def _storage_errors(path: Path, size: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            way_out = f"free space in {path.parent}, or choose another folder"
-        elif error.errno in (errno.ENOENT, errno.ENOTDIR):
-            way_out = f"create the folder {path.parent} first"
-        else:
-            way_out = "choose a folder that you can write"
-        raise StorageError(f"{path}: {size} bytes cannot be written ({reason}); {way_out}") from error

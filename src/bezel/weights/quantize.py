@@ -17,7 +17,7 @@ from bezel.weights import gemma3n_files
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.companions import SAMPLING_KEYS, recommended_sampling
 from bezel.weights.gguf_tokenizer import tokenizer_metadata
-from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
+from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, typed, write_gguf
 from bezel.weights.names import config_from_gguf, part_of, to_gguf
 
 Config = gemma.Config | gemma2.Config | gemma3.Config | gemma3n.Config
@@ -212,7 +212,7 @@ def _metadata(
     if checkpoint.folder is not None:
         return metadata | tokenizer_metadata(checkpoint.folder, config.vocab_size)
     passed = {key: value for key, value in checkpoint.metadata.items() if key.startswith("tokenizer.")}
-    return metadata | {key: _typed(value) for key, value in passed.items()}
+    return metadata | {key: typed(value) for key, value in passed.items()}
 
 
 def _architecture_metadata(config: Config) -> dict[str, Typed | str | bool]:
@@ -274,15 +274,3 @@ def _check_query_scale(checkpoint: Checkpoint, config: Config, metadata: Mapping
             f"{checkpoint.path}: query_pre_attn_scalar is {config.query_scale**-2:g}; GGUF readers take {derived} "
             "for this shape and no key says otherwise"
         )
-
-
-def _typed(value: Any) -> Typed | str | bool:
-    """A metadata value of a GGUF file, typed as tokenizer keys are: ids unsigned, lists of types signed."""
-    if isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        return Typed(Kind.UINT32 if 0 <= value < 1 << 32 else Kind.INT64, value)
-    if isinstance(value, float):
-        return Typed(Kind.FLOAT32, value)
-    kinds = {str: Kind.STRING, bool: Kind.BOOL, float: Kind.FLOAT32}
-    return Typed(kinds.get(type(value[0]), Kind.INT32) if value else Kind.INT32, value)

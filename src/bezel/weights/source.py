@@ -77,8 +77,14 @@ class TensorSource(Protocol):
     def read_rows(self, name: str, first: int, count: int) -> U8:
         """Rows first ... first + count - 1 of a tensor flattened to rows: uint8 [count, row bytes]."""
 
-    def place(self, name: str) -> tuple[int, int]:
-        """An open file's descriptor, and the offset of the tensor's first byte in it."""
+    def place(self, name: str) -> tuple[int, int] | None:
+        """An open file's descriptor, and the offset of the tensor's first byte in it.
+
+        None where its rows do not lie behind each other, whole, in one file.
+        """
+
+    def read_bytes(self, name: str, first: int, count: int) -> bytes:
+        """Bytes first ... first + count - 1 of a tensor of any type, also one that cannot be widened here."""
 
     def expect(self, name: str) -> None:
         """Say that a whole tensor is about to be read, so that the system may fetch it meanwhile."""
@@ -106,17 +112,28 @@ class OpenFiles:
         size = info.readable().row_bytes(info.columns)
         if first < 0 or count < 0 or (first + count) * size > info.nbytes:
             raise IndexError(f"rows {first} to {first + count - 1} lie outside tensor {name}")
-        file = self._file(info.path)
         raw = np.empty((count, size), np.uint8)
-        view, done = raw.reshape(-1).data, 0
+        self._fill(info, raw.reshape(-1).data, first * size)
+        return raw
+
+    def read_bytes(self, name: str, first: int, count: int) -> bytes:
+        """See `TensorSource.read_bytes`."""
+        info = self._tensors[name]
+        if first < 0 or count < 0 or first + count > info.nbytes:
+            raise IndexError(f"bytes {first} to {first + count - 1} lie outside tensor {name}")
+        raw = bytearray(count)
+        self._fill(info, memoryview(raw), first)
+        return bytes(raw)
+
+    def _fill(self, info: TensorInfo, view: memoryview, first: int) -> None:
+        file, done = self._file(info.path), 0
         while done < len(view):
-            got = os.preadv(file, [view[done:]], info.offset + first * size + done)
+            got = os.preadv(file, [view[done:]], info.offset + first + done)
             if not got:
                 raise ends_inside(info)
             done += got
-        return raw
 
-    def place(self, name: str) -> tuple[int, int]:
+    def place(self, name: str) -> tuple[int, int] | None:
         """See `TensorSource.place`."""
         info = self._tensors[name]
         return self._file(info.path), info.offset
