@@ -81,6 +81,15 @@ def test_a_gguf_cut_at_load_is_the_written_slice(folder: Path, tmp_path: Path, k
     np.testing.assert_array_equal(found, logits(first_cut, kernels))
 
 
+def test_a_slice_without_the_first_layer_reads_on_from_the_second(tmp_path: Path) -> None:
+    whole = write_checkpoint(tmp_path / "whole", config=GEMMA3N | {"num_kv_shared_layers": 1})
+    checkpoint = open_checkpoint(whole)
+    write_slice(checkpoint, tmp_path / "cut", "0,64,96,128")
+    checkpoint.close()
+    for kernels in SETS:
+        np.testing.assert_array_equal(logits(whole, kernels, "0,64,96,128"), logits(tmp_path / "cut", kernels))
+
+
 def test_a_width_inside_a_block_is_refused_when_weights_are_quantised(folder: Path, tmp_path: Path) -> None:
     whole = to_gguf(folder, tmp_path / "whole.gguf", Format.Q4_0)
     with pytest.raises(InvalidRequestError, match="blocks of 32; column 40 lies inside"):
