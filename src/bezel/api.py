@@ -13,7 +13,9 @@ from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
 from bezel.generation import loop
 from bezel.kernels.interface import F32
-from bezel.text.calls import parse_calls
+from bezel.text.calls import CallBroken, CallFinished
+from bezel.text.tools import ToolChoice, check_tools
+from bezel.text.tools import tool_choice as read_tool_choice
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -70,26 +72,32 @@ class Model:
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
         speculation: SpeculationMode = "auto",
+        tool_choice: ToolChoice | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         **sampling: Any,
     ) -> Request:
         """A request with the checkpoint's recommended sampling where nothing else is said.
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
+        `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
+        or a tool by name; without `parallel_tool_calls` an answer ends behind its first call.
         """
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return Request(
             messages=chat,
             prompt=prompt,
-            tools=tuple(tools),
+            tools=check_tools(tools),
             sampling=sampling_with(self._backend.sampling, sampling),
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             logprobs=logprobs,
             speculation=speculation,
+            tool_choice=read_tool_choice(tool_choice),
+            parallel_tool_calls=parallel_tool_calls,
         )
 
     def events(self, request: Request) -> Iterator[Event]:
-        """Deltas as they are produced, then one Finish with counts and times."""
+        """Deltas and calls as they are produced, then one Finish with counts and times."""
         return self._backend.stream(request)
 
     def chat(self, messages: Messages, **options: Any) -> Result:
@@ -149,6 +157,7 @@ class Model:
 
 
 def _result(request: Request, events: Iterable[Event]) -> Result:
+    events = list(events)
     text, tokens, finish = collect(events)
     return Result(
         text=text,
@@ -156,6 +165,7 @@ def _result(request: Request, events: Iterable[Event]) -> Result:
         usage=finish.usage,
         token_ids=tuple(token.token_id for token in tokens),
         logprobs=tuple(tokens) if request.logprobs is not None else (),
-        calls=tuple(parse_calls(text)) if request.tools else (),
+        calls=tuple(event.call for event in events if isinstance(event, CallFinished)),
+        broken=tuple(event for event in events if isinstance(event, CallBroken)),
         memory=memory_use(),
     )

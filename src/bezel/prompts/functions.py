@@ -1,7 +1,7 @@
 """Function calls with context, for models that are told of functions in words.
 
-`bezel.load(...).chat(messages, tools=...)` declares tools in the form a model was trained on; prefer it. This builder is
-for a model that knows no such form, and for whoever wants to see and change every word. What it asks for,
+`bezel.load(...).chat(messages, tools=...)` declares tools in the form a model was trained on; prefer it. This builder
+is for a model that knows no such form, and for whoever wants to see and change every word. What it asks for,
 `FUNCTION_CALL: name(a="b")`, is read as a call wherever tools are offered.
 """
 
