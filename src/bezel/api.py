@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
@@ -16,6 +16,9 @@ from bezel.kernels.interface import F32
 from bezel.text.calls import CallBroken, CallFinished
 from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
+
+if TYPE_CHECKING:
+    from bezel.tools import Tool, ToolRun, Transcript
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -122,6 +125,34 @@ class Model:
         requests = [self.request(messages=messages, **options) for messages in conversations]
         return [_result(*pair) for pair in zip(requests, self._backend.answers(requests), strict=True)]
 
+    def run_tools(
+        self,
+        messages: Messages,
+        tools: Iterable[Tool | Callable[..., Any]],
+        max_rounds: int = 8,
+        timeout: float = 60.0,
+        parallel: bool = True,
+        listen: Callable[[Event | ToolRun], object] | None = None,
+        **options: Any,
+    ) -> Transcript:
+        """Answer with the help of Python functions (or `Tool`s), which are executed in this process.
+
+        Each of at most `max_rounds` answers may call tools, each for at most `timeout` seconds and side by side unless
+        `parallel` is False; results are fed back until the model answers in words. Exceptions, arguments that do not
+        fit and unknown names become results too. `listen` is told of each event of each answer and of each run. A
+        `tool_choice` other than "none" holds for the first answer. `options`: see `request`.
+        """
+        from bezel.tools.loop import run_tools
+
+        def ask(chat: Sequence[Mapping[str, Any]], schemas: Sequence[Mapping[str, Any]]) -> Result:
+            request = self.request(messages=chat, tools=schemas, **options)
+            if options.get("tool_choice") not in (None, "none"):
+                options["tool_choice"] = "auto"
+            return _result(request, _told(self.events(request), listen))
+
+        chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return run_tools(ask, chat, tools, max_rounds, timeout, parallel, listen)
+
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
         return loop.all_logits(self._backend.model, token_ids)
@@ -154,6 +185,13 @@ class Model:
     def describe(self) -> Mapping[str, Any]:
         """Name, engine, context, cache type, instruction set, threads, and what was chosen to fit."""
         return self._backend.describe()
+
+
+def _told(events: Iterable[Event], listen: Callable[[Any], object] | None) -> Iterator[Event]:
+    for event in events:
+        if listen is not None:
+            listen(event)
+        yield event
 
 
 def _result(request: Request, events: Iterable[Event]) -> Result:
