@@ -105,14 +105,15 @@ class Model:
 
     def chat(self, messages: Messages, **options: Any) -> Result:
         """Answer one user message or a whole conversation. `options`: see `request`."""
-        return self._answer(self.request(messages=messages, **options))
+        return self.answer(self.request(messages=messages, **options))
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Result:
         """Continue a text (or token ids) without a chat template."""
-        return self._answer(self.request(prompt=prompt, **options))
+        return self.answer(self.request(prompt=prompt, **options))
 
-    def _answer(self, request: Request) -> Result:
-        return _result(request, self._backend.stream(request))
+    def answer(self, request: Request, listen: Callable[[Event], object] | None = None) -> Result:
+        """Answer a request; `listen` is told of each event as it comes."""
+        return _result(request, _told(self.events(request), listen))
 
     def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
         """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
@@ -148,7 +149,7 @@ class Model:
             request = self.request(messages=chat, tools=schemas, **options)
             if options.get("tool_choice") not in (None, "none"):
                 options["tool_choice"] = "auto"
-            return _result(request, _told(self.events(request), listen))
+            return self.answer(request, listen)
 
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return run_tools(ask, chat, tools, max_rounds, timeout, parallel, listen)

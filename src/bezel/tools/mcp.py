@@ -13,7 +13,7 @@ from typing import Any
 from bezel.errors import ToolError
 from bezel.tools.tool import Tool
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 60.0
 ENDS_WITHIN = 15.0
 
 

@@ -35,14 +35,15 @@ NATIVE_TEMPLATE = """\
   {%- endif -%}
   {{- form.close + '\n' -}}
 {%- endif -%}
-{%- for message in messages[1:] if messages[0]['role'] == 'system' else messages -%}
+{%- set spoken = messages[1:] if messages[0]['role'] == 'system' else messages -%}
+{%- for message in spoken -%}
   {%- if message['role'] == 'tool' -%}
     {{- message | response -}}
   {%- elif message['role'] == 'assistant' -%}
     {{- '' if turn.model else form.open + 'model\n' -}}
     {{- message['content'] | trim -}}
     {%- for call in message['tool_calls'] or [] -%}{{- call | call -}}{%- endfor -%}
-    {%- set turn.model = message['tool_calls'] | length > 0 if message['tool_calls'] else false -%}
+    {%- set turn.model = 'tool_calls' in message -%}
     {{- '' if turn.model else form.close + '\n' -}}
   {%- else -%}
     {{- form.close + '\n' if turn.model else '' -}}
