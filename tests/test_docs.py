@@ -22,14 +22,18 @@ def blocks(page: str, kind: str) -> list[str]:
 @pytest.mark.parametrize("page", ["tools.md", "prompts.md"])
 def test_the_python_of_a_page_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cultures, "_cultures", dict(cultures._cultures))
+    before = dict(cultures._cultures)
     for number, text in enumerate(blocks(page, "toml")):
         (tmp_path / ("my-cultures.toml" if number == 0 else f"{number}.toml")).write_text(text, "utf-8")
     code = blocks(page, "python")
     assert len(code) > 2
     names = {"__name__": "page"}
-    for text in code:
-        exec(compile(text, page, "exec"), names)
+    try:
+        for text in code:
+            exec(compile(text, page, "exec"), names)
+    finally:
+        cultures._cultures.clear()
+        cultures._cultures.update(before)
 
 
 @pytest.mark.parametrize(
