@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
@@ -13,7 +13,12 @@ from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
 from bezel.generation import loop
 from bezel.kernels.interface import F32
-from bezel.text.calls import parse_calls
+from bezel.text.calls import CallBroken, CallFinished
+from bezel.text.tools import ToolChoice, check_tools
+from bezel.text.tools import tool_choice as read_tool_choice
+
+if TYPE_CHECKING:
+    from bezel.tools import Tool, ToolRun, Transcript
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -70,38 +75,45 @@ class Model:
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
         speculation: SpeculationMode = "auto",
+        tool_choice: ToolChoice | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         **sampling: Any,
     ) -> Request:
         """A request with the checkpoint's recommended sampling where nothing else is said.
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
+        `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
+        or a tool by name; without `parallel_tool_calls` an answer ends behind its first call.
         """
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return Request(
             messages=chat,
             prompt=prompt,
-            tools=tuple(tools),
+            tools=check_tools(tools),
             sampling=sampling_with(self._backend.sampling, sampling),
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             logprobs=logprobs,
             speculation=speculation,
+            tool_choice=read_tool_choice(tool_choice),
+            parallel_tool_calls=parallel_tool_calls,
         )
 
     def events(self, request: Request) -> Iterator[Event]:
-        """Deltas as they are produced, then one Finish with counts and times."""
+        """Deltas and calls as they are produced, then one Finish with counts and times."""
         return self._backend.stream(request)
 
     def chat(self, messages: Messages, **options: Any) -> Result:
         """Answer one user message or a whole conversation. `options`: see `request`."""
-        return self._answer(self.request(messages=messages, **options))
+        return self.answer(self.request(messages=messages, **options))
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Result:
         """Continue a text (or token ids) without a chat template."""
-        return self._answer(self.request(prompt=prompt, **options))
+        return self.answer(self.request(prompt=prompt, **options))
 
-    def _answer(self, request: Request) -> Result:
-        return _result(request, self._backend.stream(request))
+    def answer(self, request: Request, listen: Callable[[Event], object] | None = None) -> Result:
+        """Answer a request; `listen` is told of each event as it comes."""
+        return _result(request, _told(self.events(request), listen))
 
     def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
         """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
@@ -113,6 +125,34 @@ class Model:
         """Answer several conversations together; the answers come in their order. `options`: see `request`."""
         requests = [self.request(messages=messages, **options) for messages in conversations]
         return [_result(*pair) for pair in zip(requests, self._backend.answers(requests), strict=True)]
+
+    def run_tools(
+        self,
+        messages: Messages,
+        tools: Iterable[Tool | Callable[..., Any]],
+        max_rounds: int = 8,
+        timeout: float = 60.0,
+        parallel: bool = True,
+        listen: Callable[[Event | ToolRun], object] | None = None,
+        **options: Any,
+    ) -> Transcript:
+        """Answer with the help of Python functions (or `Tool`s), which are executed in this process.
+
+        Each of at most `max_rounds` answers may call tools, each for at most `timeout` seconds and side by side unless
+        `parallel` is False; results are fed back until the model answers in words. Exceptions, arguments that do not
+        fit and unknown names become results too. `listen` is told of each event of each answer and of each run. A
+        `tool_choice` other than "none" holds for the first answer. `options`: see `request`.
+        """
+        from bezel.tools.loop import run_tools
+
+        def ask(chat: Sequence[Mapping[str, Any]], schemas: Sequence[Mapping[str, Any]]) -> Result:
+            request = self.request(messages=chat, tools=schemas, **options)
+            if options.get("tool_choice") not in (None, "none"):
+                options["tool_choice"] = "auto"
+            return self.answer(request, listen)
+
+        chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return run_tools(ask, chat, tools, max_rounds, timeout, parallel, listen)
 
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
@@ -148,7 +188,15 @@ class Model:
         return self._backend.describe()
 
 
+def _told(events: Iterable[Event], listen: Callable[[Any], object] | None) -> Iterator[Event]:
+    for event in events:
+        if listen is not None:
+            listen(event)
+        yield event
+
+
 def _result(request: Request, events: Iterable[Event]) -> Result:
+    events = list(events)
     text, tokens, finish = collect(events)
     return Result(
         text=text,
@@ -156,6 +204,7 @@ def _result(request: Request, events: Iterable[Event]) -> Result:
         usage=finish.usage,
         token_ids=tuple(token.token_id for token in tokens),
         logprobs=tuple(tokens) if request.logprobs is not None else (),
-        calls=tuple(parse_calls(text)) if request.tools else (),
+        calls=tuple(event.call for event in events if isinstance(event, CallFinished)),
+        broken=tuple(event for event in events if isinstance(event, CallBroken)),
         memory=memory_use(),
     )

@@ -18,6 +18,14 @@ class ContextLengthError(InvalidRequestError):
     """The prompt (plus the tokens asked for) is longer than the context."""
 
 
+class ToolChoiceError(InvalidRequestError):
+    """A tool choice names no tool of the request, or cannot be enforced."""
+
+
+class ToolError(BezelError, ValueError):
+    """Something that is offered as a tool cannot be one: no schema can be made of it, or its server does not answer."""
+
+
 class UnknownModelError(BezelError, LookupError):
     """A model name that neither the catalogue nor the hub nor the file system knows."""
 

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bezel.backends.interface import Delta, Finish, Usage
+from bezel.backends.interface import Delta, Event, Result, Usage
 from bezel.catalog.memory import parse_memory
 from bezel.cli.chat import Conversation
 from bezel.errors import InvalidRequestError, KernelLibraryError
@@ -149,12 +149,12 @@ class Interrupted:
     def request(self, messages: list[dict[str, str]], **_: object) -> list[dict[str, str]]:
         return list(messages)
 
-    def events(self, request: list[dict[str, str]]) -> Iterator[Delta | Finish]:
+    def answer(self, request: list[dict[str, str]], listen: Callable[[Event], object]) -> Result:
         self.asked.append(request)
-        yield Delta("well")
+        listen(Delta("well"))
         if len(self.asked) == 2:
             raise KeyboardInterrupt
-        yield Finish("stop", Usage(1, 1, 0.1, 0.1))
+        return Result("well", "stop", Usage(1, 1, 0.1, 0.1))
 
 
 def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""From the tokens of one request to its events: whole characters, stop strings, log-probabilities, usage."""
+"""From the tokens of one request to its events: whole characters, stop strings, calls, log-probabilities, usage."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from collections.abc import Iterator, Sequence
 from bezel.backends.interface import Delta, Event, Finish, TokenLogprob, Usage
 from bezel.engine.request import FinishReason, Progress, Request
 from bezel.generation.loop import Step
+from bezel.text.calls import CallEvent, CallFinished, CallText
 from bezel.text.detokenizer import Detokenizer
+from bezel.text.dialects.reader import Reader
 from bezel.text.stop import StopStrings
 from bezel.text.tokenizer import Tokenizer
 
 
 class Answer:
-    """The answer to one request, fed with what each step brings."""
+    """The answer to one request, fed with what each step brings.
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+    `reader` finds calls where tools were offered; with `one_call` the answer ends behind the first.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str], reader: Reader | None = None, one_call: bool = False
+    ) -> None:
         self.ended = False
+        self._reader, self._one_call, self._called = reader, one_call, False
         self._tokenizer, self._stops = tokenizer, StopStrings(stop)
         self._detokenizer = Detokenizer(tokenizer)
         self._produced = 0
@@ -33,8 +41,8 @@ class Answer:
             self._produced += 1
             if step.token_id in self._tokenizer.stop_ids:
                 break
-            yield Delta(self._stops.push(self._detokenizer.push(step.token_id)), (self._logprob(step),))
-            if self._stops.hit is not None:
+            yield from self._events(self._token(step.token_id), (self._logprob(step),))
+            if self._stops.hit is not None or self._called:
                 reason = "stop"
                 break
         if reason is not None:
@@ -42,11 +50,39 @@ class Answer:
 
     def _end(self, progress: Progress, reason: FinishReason) -> Iterator[Event]:
         self.ended = True
-        rest = self._stops.push(self._detokenizer.flush()) + self._stops.flush()
-        if rest:
-            yield Delta(rest)
+        if not self._called:
+            yield from self._events([*self._read(self._rest()), *(self._reader.close() if self._reader else ())])
         request, first = progress.request, self._first or progress.seconds
         yield Finish(reason, usage(request, self._produced, first, progress.seconds))
+
+    def _token(self, token_id: int) -> list[CallText | CallEvent]:
+        if self._reader is None or token_id not in self._tokenizer.control_ids:
+            return self._read(self._stops.push(self._detokenizer.push(token_id)))
+        return [*self._read(self._rest()), *self._reader.control(self._tokenizer.piece(token_id))]
+
+    def _rest(self) -> str:
+        """Text that waited for the other half of a character or of a stop string, which will not come."""
+        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+
+    def _read(self, text: str) -> list[CallText | CallEvent]:
+        return [CallText(text)] if self._reader is None else self._reader.push(text)
+
+    def _events(
+        self, found: Sequence[CallText | CallEvent], logprobs: tuple[TokenLogprob, ...] = ()
+    ) -> Iterator[Event]:
+        """What a token brought, its log-probability with the first of it."""
+        if logprobs and not (found and isinstance(found[0], CallText)):
+            yield Delta("", logprobs)
+            logprobs = ()
+        for event in found:
+            if not isinstance(event, CallText):
+                yield event
+            elif event.text or logprobs:
+                yield Delta(event.text, logprobs)
+                logprobs = ()
+            if self._one_call and isinstance(event, CallFinished):
+                self._called = True
+                return
 
     def _logprob(self, step: Step) -> TokenLogprob:
         top = tuple((token, self._tokenizer.decode([token]), logprob) for token, logprob in step.top)

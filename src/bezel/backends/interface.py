@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
 from bezel.generation.sampling import Sampling
-from bezel.text.calls import Call
+from bezel.text.calls import Call, CallBroken, CallEvent
+from bezel.text.tools import ToolChoice
 
 SpeculationMode = Literal["auto", "off", "lookup", "draft"]
 
@@ -29,6 +30,7 @@ class Request:
     """A chat (`messages`) or a completion (`prompt`); exactly one of the two is given.
 
     `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
+    `tool_choice` says whether a tool is called; without `parallel_tool_calls` the answer ends behind its first call.
     """
 
     messages: Sequence[Mapping[str, Any]] | None = None
@@ -39,6 +41,13 @@ class Request:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     speculation: SpeculationMode = "auto"
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+
+    @property
+    def offered(self) -> Sequence[Mapping[str, Any]]:
+        """The tools that the model is shown."""
+        return () if self.tool_choice == "none" else self.tools
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of answer text: whole characters only, never part of a stop string. May be empty."""
+    """A piece of answer text: whole characters only, never part of a stop string or of a call. May be empty."""
 
     text: str
     tokens: tuple[TokenLogprob, ...] = ()
@@ -88,14 +97,13 @@ class Finish:
     usage: Usage
 
 
-Event = Delta | Finish
+Event = Delta | CallEvent | Finish
 
 
 @dataclass(frozen=True)
 class Result:
-    """A whole answer; `calls` are the function calls that it consists of, where tools were offered.
-
-    `memory` is what the process held when the answer was whole.
+    """A whole answer. Where tools were offered, `text` is what stands outside of `calls`, and `broken` are those that
+    cannot be read. `memory` is what the process held when the answer was whole.
     """
 
     text: str
@@ -105,13 +113,14 @@ class Result:
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[Call, ...] = ()
     memory: MemoryUse | None = None
+    broken: tuple[CallBroken, ...] = ()
 
 
 class Backend(Protocol):
     """An engine that answers requests."""
 
     def stream(self, request: Request) -> Iterator[Event]:
-        """Deltas, then one Finish. Closing the iterator cancels the request."""
+        """Deltas and calls, then one Finish. Closing the iterator cancels the request."""
 
     def health(self) -> Mapping[str, Any]: ...
 

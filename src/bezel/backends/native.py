@@ -10,9 +10,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from bezel.backends.answer import Answer
+from bezel.backends.choice import choose_tool
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
-from bezel.backends.interface import Event, Finish, Request, TokenLogprob
+from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import read_tokenizer
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
@@ -118,7 +119,7 @@ class NativeBackend:
         if (request.messages is None) == (request.prompt is None):
             raise InvalidRequestError("give either messages or a prompt")
         if request.messages is not None:
-            return self.template.encode(request.messages, request.tools)
+            return self.template.encode(request.messages, request.offered)
         if isinstance(request.prompt, str):
             bos = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
             return bos + self.tokenizer.encode(request.prompt)
@@ -126,7 +127,7 @@ class NativeBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         """See `Backend.stream`."""
-        answer, stream = Answer(self.tokenizer, request.stop), self._submit(request)
+        answer, stream = self._answer(request), self._submit(request)
         try:
             for progress in stream:
                 yield from answer.take(progress)
@@ -138,7 +139,7 @@ class NativeBackend:
     def answers(self, requests: Sequence[Request]) -> list[list[Event]]:
         """All events of several requests that run together, request by request."""
         queue: SimpleQueue[Progress] = SimpleQueue()
-        answers = [Answer(self.tokenizer, request.stop) for request in requests]
+        answers = [self._answer(request) for request in requests]
         events: list[list[Event]] = [[] for _ in requests]
         streams: list[Stream] = []
         places: dict[int, int] = {}
@@ -167,6 +168,11 @@ class NativeBackend:
     @cached_property
     def _driver(self) -> Driver:
         return Driver(Engine(self.model, self._sequences))
+
+    def _answer(self, request: Request) -> Answer:
+        choose_tool(request)
+        reader = self.template.dialect.reader(request.offered) if request.offered else None
+        return Answer(self.tokenizer, request.stop, reader, not request.parallel_tool_calls)
 
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
@@ -198,14 +204,15 @@ class NativeBackend:
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:
-    """The whole text, its tokens and the finish of a stream."""
+    """The whole text, its tokens and the finish of a stream; calls are left out."""
     texts: list[str] = []
     tokens: list[TokenLogprob] = []
     for event in events:
         if isinstance(event, Finish):
             return "".join(texts), tokens, event
-        texts.append(event.text)
-        tokens += event.tokens
+        if isinstance(event, Delta):
+            texts.append(event.text)
+            tokens += event.tokens
     raise RuntimeError("the backend's stream ended without a Finish")
 
 

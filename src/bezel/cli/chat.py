@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ from bezel.errors import BezelError, InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
     from bezel.api import Model
+    from bezel.backends.interface import Event, Usage
+    from bezel.cli.tools import Offered
+    from bezel.tools import ToolRun
 
 HELP = """\
 /help            this text
@@ -47,19 +51,34 @@ def chat(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    culture: options.Culture = None,
+    style: options.Style = None,
+    tools: options.Tools = None,
+    mcp: options.Mcp = None,
+    max_rounds: options.MaxRounds = 8,
 ) -> None:
     """Talk with a model. /help lists the commands."""
     from bezel.api import load
+    from bezel.cli.tools import offered
+    from bezel.prompts import instructions
 
     sampling = options.given(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens, speculation=speculation
     )
-    chosen = options.given(size=size, fit=fit, profile=profile)
-    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
-    options.explain(loaded)
-    conversation = Conversation(loaded, system, sampling)
-    if session is not None and session.exists():
-        conversation.load(session)
+    told = instructions(options.cultures(culture), style, system)
+    with offered(tools or [], mcp or []) as found:
+        chosen = options.given(size=size, fit=fit, profile=profile)
+        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+        options.explain(loaded)
+        conversation = Conversation(loaded, told or None, sampling, found, max_rounds)
+        if session is not None and session.exists():
+            conversation.load(session)
+        _talk(conversation, model)
+        if session is not None:
+            conversation.save(session)
+
+
+def _talk(conversation: Conversation, model: str) -> None:
     ask = _prompt()
     if sys.stdin.isatty():
         print(f"{model}. /help lists the commands.")
@@ -67,27 +86,33 @@ def chat(
         try:
             line = ask()
         except EOFError:
-            break
+            return
         except KeyboardInterrupt:
             print("(/quit or Ctrl-D leaves)")
             continue
         if line.strip() in ("/quit", "/exit", "/bye"):
-            break
+            return
         try:
             conversation.take(line)
         except BezelError as error:
             print(f"bezel: {error}", file=sys.stderr)
-    if session is not None:
-        conversation.save(session)
 
 
 class Conversation:
     """Messages so far, and what a typed line does to them."""
 
-    def __init__(self, model: Model, system: str | None, sampling: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        system: str | None,
+        sampling: dict[str, Any],
+        offered: Offered | None = None,
+        max_rounds: int = 8,
+    ) -> None:
         self._model, self._sampling = model, sampling
+        self._offered, self._max_rounds = offered, max_rounds
         self._stats = "nothing answered yet"
-        self.messages: list[dict[str, str]] = []
+        self.messages: list[dict[str, Any]] = []
         self._begin(system)
 
     def _begin(self, system: str | None) -> None:
@@ -125,40 +150,59 @@ class Conversation:
             raise InvalidRequestError(f"/{command} is no command; /help lists them")
 
     def _system(self) -> str | None:
-        return next((m["content"] for m in self.messages if m["role"] == "system"), None)
+        return next((str(m["content"]) for m in self.messages if m["role"] == "system"), None)
 
     def _forget(self) -> str:
         if not self.messages or self.messages[-1]["role"] == "system":
             raise InvalidRequestError("there is no question to forget")
         while (last := self.messages.pop())["role"] != "user":
             pass
-        return last["content"]
+        return str(last["content"])
 
     def _answer(self, question: str) -> None:
-        from bezel.backends.interface import Delta, Finish
+        from bezel.backends.interface import Delta
+        from bezel.cli.tools import show
 
         self.messages.append({"role": "user", "content": question})
         pieces: list[str] = []
+        shown = show(lambda text: print(text, end="", flush=True))
+
+        def listen(event: Event | ToolRun) -> None:
+            if isinstance(event, Delta):
+                pieces.append(event.text)
+            shown(event)
+
         try:
-            events = self._model.events(self._model.request(messages=self.messages, **self._sampling))
-            for event in events:
-                if isinstance(event, Delta):
-                    pieces.append(event.text)
-                    print(event.text, end="", flush=True)
-                elif isinstance(event, Finish):
-                    usage = event.usage
-                    self._stats = (
-                        f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
-                        f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s), "
-                        f"{usage.accepted_tokens} of {usage.draft_tokens} drafted tokens accepted"
-                    )
+            usage = self._reply(listen)
+            self._stats = (
+                f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
+                f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s), "
+                f"{usage.accepted_tokens} of {usage.draft_tokens} drafted tokens accepted"
+            )
             print()
         except KeyboardInterrupt:
             print(" (stopped)")
+            self.messages.append({"role": "assistant", "content": "".join(pieces)})
         except BezelError:
             self.messages.pop()
             raise
-        self.messages.append({"role": "assistant", "content": "".join(pieces)})
+
+    def _reply(self, listen: Callable[[Event | ToolRun], None]) -> Usage:
+        """Answer the messages, add what was said and done, and return what the last answer took."""
+        if self._offered is not None and self._offered.tools:
+            done = self._model.run_tools(
+                self.messages, self._offered.tools, self._max_rounds, listen=listen, **self._sampling
+            )
+            self.messages = [dict(message) for message in done.messages]
+            if not done.finished:
+                print(f"bezel: no answer in words after {self._max_rounds} rounds of calls", file=sys.stderr)
+                self.messages.append({"role": "assistant", "content": ""})
+            return done.result.usage
+        schemas = self._offered.schemas if self._offered is not None else ()
+        result = self._model.answer(self._model.request(self.messages, tools=schemas, **self._sampling), listen)
+        calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in result.calls]
+        self.messages.append({"role": "assistant", "content": result.text} | ({"tool_calls": calls} if calls else {}))
+        return result.usage
 
     def save(self, path: Path) -> None:
         """Write the conversation as JSON; the old file stays until the new one is whole. Raises StorageError."""

@@ -24,7 +24,8 @@ def eval_(
     loaded = load(model, threads=threads, cache=cache_type)
 
     def answer(messages: object, tools: object) -> str:
-        return loaded.chat(messages, tools=tools, temperature=0.0, max_tokens=400).text  # type: ignore[arg-type]
+        result = loaded.chat(messages, tools=tools, temperature=0.0, max_tokens=400)  # type: ignore[arg-type]
+        return str(loaded.tokenizer.decode(result.token_ids))  # as the model wrote it, calls included
 
     scores = []
     for score in evaluate(answer, count):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,6 +54,22 @@ TopP = Annotated[float | None, typer.Option(help="Keep the most probable tokens 
 MinP = Annotated[float | None, typer.Option(help="Keep tokens of at least this share of the most probable one.")]
 RepetitionPenalty = Annotated[float | None, typer.Option(help="Above 1: fewer repetitions.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same answer.")]
+Culture = Annotated[
+    str | None, typer.Option(help="Whom the answer is for: japanese, american, ...; several with commas between.")
+]
+Style = Annotated[str | None, typer.Option(help="formal, casual or educational.")]
+Tools = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A Python file, whose functions the model may call (they are executed), or a JSON file with a list of "
+        "OpenAI tool schemas (calls are only printed). May be given several times."
+    ),
+]
+Mcp = Annotated[
+    list[str] | None,
+    typer.Option("--mcp", help="Command of an MCP server, whose tools the model may call. May be given several times."),
+]
+MaxRounds = Annotated[int, typer.Option(min=1, help="Most answers with calls before the loop ends.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -65,6 +82,11 @@ def chosen(model: LoadedModel) -> dict[str, Any]:
     """What was chosen to fit a budget or a profile, as a field of a record; nothing where nothing was."""
     why = model.describe().get("chosen")
     return {"chosen": why} if why else {}
+
+
+def cultures(text: str | None) -> list[str]:
+    """The names between commas."""
+    return [name for name in (text or "").split(",") if name.strip()]
 
 
 def explain(model: LoadedModel) -> None:

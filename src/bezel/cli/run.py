@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bezel.cli import options
 from bezel.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from bezel.api import Model
+    from bezel.backends.interface import Result
+    from bezel.cli.tools import Offered
+    from bezel.tools import ToolRun
 
 
 def run(
@@ -36,25 +43,27 @@ def run(
     min_p: options.MinP = None,
     repetition_penalty: options.RepetitionPenalty = None,
     seed: options.Seed = None,
-    tools: Annotated[Path | None, typer.Option(help="JSON file with a list of OpenAI tool schemas.")] = None,
+    culture: options.Culture = None,
+    style: options.Style = None,
+    tools: options.Tools = None,
+    mcp: options.Mcp = None,
+    max_rounds: options.MaxRounds = 8,
     stats: Annotated[bool, typer.Option("--stats", help="Print token counts and speed to standard error.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Answer one question. Text from a pipe and from files stands before the question."""
     question = _question(prompt or [], file or [])
-    from bezel.api import load
-    from bezel.backends.interface import Delta, Finish
+    from bezel.cli.tools import offered
+    from bezel.prompts import answering
 
-    chosen = options.given(size=size, fit=fit, profile=profile)
-    loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
-    options.explain(loaded)
-    messages = [{"role": "system", "content": system}] if system else []
-    request = loaded.request(
-        messages=[*messages, {"role": "user", "content": question}],
-        tools=_tools(tools) if tools else (),
-        max_tokens=max_tokens,
-        stop=tuple(stop or ()),
-        **options.given(
+    messages = answering(question, options.cultures(culture), style, system)
+    with offered(tools or [], mcp or []) as found:
+        from bezel.api import load
+
+        chosen = options.given(size=size, fit=fit, profile=profile)
+        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+        options.explain(loaded)
+        asked = options.given(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -62,36 +71,66 @@ def run(
             repetition_penalty=repetition_penalty,
             seed=seed,
             speculation=speculation,
-        ),
-    )
-    pieces = []
-    for event in loaded.events(request):
-        if isinstance(event, Delta):
-            pieces.append(event.text)
-            if not as_json:
-                print(event.text, end="", flush=True)
-        elif isinstance(event, Finish):
-            usage = event.usage
-            speeds = {
-                "prefill_tokens_per_second": round(usage.prefill_tokens_per_second, 1),
-                "decode_tokens_per_second": round(usage.decode_tokens_per_second, 1),
-                "acceptance_rate": round(usage.acceptance_rate, 3),
-            }
-            if as_json:
-                answer = {"text": "".join(pieces), "finish_reason": event.reason, "usage": asdict(usage) | speeds}
-                record = {"model": model, **answer, "memory": asdict(loaded.memory()), **options.chosen(loaded)}
-                print(json.dumps(record, ensure_ascii=False))
-                return
-            print()
-            if stats:
-                print(
-                    f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
-                    f"{usage.completion_tokens} written "
-                    f"({usage.decode_tokens_per_second:.0f}/s), {usage.accepted_tokens} of {usage.draft_tokens} "
-                    f"drafted tokens accepted, {options.gigabytes(loaded.memory().peak)} at most, "
-                    f"ended by {event.reason}",
-                    file=sys.stderr,
-                )
+            max_tokens=max_tokens,
+        )
+        _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)
+
+
+def _answer(
+    loaded: Model,
+    messages: list[dict[str, Any]],
+    offered: Offered,
+    max_rounds: int,
+    stats: bool,
+    as_json: bool,
+    name: str,
+    **asked: Any,
+) -> None:
+    """Print an answer while it is written, or all of it as one JSON object."""
+    from bezel.cli.tools import show
+
+    shown = show((lambda text: None) if as_json else (lambda text: print(text, end="", flush=True)))
+    runs = None
+    if offered.tools:
+        done = loaded.run_tools(messages, offered.tools, max_rounds, listen=shown, **asked)
+        result, runs = done.result, done.runs
+        if not done.finished:
+            print(f"bezel: no answer in words after {max_rounds} rounds of calls", file=sys.stderr)
+    else:
+        result = loaded.answer(loaded.request(messages=messages, tools=offered.schemas, **asked), shown)
+    usage = result.usage
+    if as_json:
+        record = {"model": name, **_fields(result, runs)}
+        record |= {"memory": asdict(loaded.memory()), **options.chosen(loaded)}
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    print()
+    if stats:
+        print(
+            f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
+            f"{usage.completion_tokens} written "
+            f"({usage.decode_tokens_per_second:.0f}/s), {usage.accepted_tokens} of {usage.draft_tokens} "
+            f"drafted tokens accepted, {options.gigabytes(loaded.memory().peak)} at most, "
+            f"ended by {result.finish_reason}",
+            file=sys.stderr,
+        )
+
+
+def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
+    usage = result.usage
+    speeds = {
+        "prefill_tokens_per_second": round(usage.prefill_tokens_per_second, 1),
+        "decode_tokens_per_second": round(usage.decode_tokens_per_second, 1),
+        "acceptance_rate": round(usage.acceptance_rate, 3),
+    }
+    fields: dict[str, Any] = {
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "usage": asdict(usage) | speeds,
+    }
+    if result.calls:
+        fields["calls"] = [asdict(call) for call in result.calls]
+    return fields if runs is None else fields | {"runs": [asdict(run) for run in runs]}
 
 
 def _question(prompt: list[str], files: list[Path]) -> str:
@@ -120,13 +159,3 @@ def _text(file: Path) -> str:
         raise InvalidRequestError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-
-
-def _tools(file: Path) -> list[dict[str, object]]:
-    try:
-        tools = json.loads(_text(file))
-    except ValueError as error:
-        raise InvalidRequestError(f"{file}: is not JSON ({error})") from None
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) and "function" in tool for tool in tools):
-        raise InvalidRequestError(f'{file}: must be a list of {{"type": "function", "function": {{...}}}} objects')
-    return tools

@@ -14,12 +14,32 @@ ROLES = ("system", "developer", "user", "assistant", "model", "tool")
 def normalise(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages whose content is text: {"role", "content"}, with "tool_calls" and "name" where they were given.
 
-    Roles become system, user, assistant or tool; text parts are joined; call arguments become objects. Raises
-    InvalidRequestError naming the message, the field and what is allowed.
+    Roles become system, user, assistant or tool; text parts are joined; call arguments become objects; results bear the
+    name of the function that was called. Raises InvalidRequestError naming the message, the field and what is allowed.
     """
     if not messages:
         raise InvalidRequestError("messages is empty; send at least one user message")
-    return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    clean = [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    _name_results(clean)
+    return clean
+
+
+def _name_results(messages: list[dict[str, Any]]) -> None:
+    """Give each result the name of its call: the one with its id, or the next where neither has an id."""
+    calls: list[tuple[str | None, str]] = []
+    for index, message in enumerate(messages):
+        if message["role"] != "tool":
+            calls = [(call.get("id"), call["function"]["name"]) for call in message.get("tool_calls", ())]
+            continue
+        wanted = message.get("tool_call_id")
+        found = next((call for call in calls if wanted in (None, call[0])), None)
+        if found is not None:
+            calls.remove(found)
+            message.setdefault("name", found[1])
+        elif wanted is not None and "name" not in message:
+            raise InvalidRequestError(
+                f"messages[{index}].tool_call_id is {wanted!r}; no open call of the message before it has this id"
+            )
 
 
 def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -34,8 +54,9 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
         clean["tool_calls"] = _calls(message["tool_calls"], f"{where}.tool_calls")
     elif message.get("content") is None:
         raise InvalidRequestError(f"{where}.content is missing; only an assistant message with tool_calls may omit it")
-    if isinstance(message.get("name"), str):
-        clean["name"] = message["name"]
+    for key in ("name", "tool_call_id"):
+        if isinstance(message.get(key), str):
+            clean[key] = message[key]
     return clean
 
 
@@ -67,7 +88,10 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
                 raise InvalidRequestError(f"{where}[{index}].function.arguments is not JSON ({error})") from None
         if not isinstance(arguments, Mapping):
             raise InvalidRequestError(f"{where}[{index}].function.arguments is not an object")
-        clean.append({"type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}})
+        identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+        clean.append(
+            {**identity, "type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}
+        )
     if not clean:
         raise InvalidRequestError(f"{where} is not a list of calls")
     return clean

@@ -1,4 +1,4 @@
-"""From messages to token ids through a Jinja chat template: the checkpoint's own, or Gemma's usual turns.
+"""From messages to token ids through a Jinja chat template: the checkpoint's own, or its dialect's.
 
 The template sees the real content, but every "<" and ">" in it (more exactly: every first and last character of a
 control piece) has an unguessable mark beside it. So no spelling that came from content is a control piece in the
@@ -12,45 +12,26 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bezel.errors import InvalidRequestError, TemplateError
+from bezel.text.dialects.adapting import Knows, adapted
+from bezel.text.dialects.forms import Prompted, dialect_of
 from bezel.text.messages import normalise
 from bezel.text.tokenizer import Tokenizer
+from bezel.text.tools import check_tools
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 OUTPUT_LIMIT = 32 << 20
 
-# Google documents this prompted form of function calling for Gemma 3.
-GEMMA_TEMPLATE = """\
-{{- bos_token -}}
-{%- set first = namespace(text='') -%}
-{%- if messages[0]['role'] == 'system' -%}
-  {%- set first.text = messages[0]['content'] | trim + '\n\n' -%}
-  {%- set messages = messages[1:] -%}
-{%- endif -%}
-{%- if tools -%}
-  {%- set first.text = first.text + 'You have access to functions. If you decide to invoke any of the function(s), you '
-    'MUST put it in the format of\n{"name": function name, "parameters": dictionary of argument name and its value}\n'
-    'You SHOULD NOT include any other text in the response if you call a function\n' + (tools | tojson) + '\n\n' -%}
-{%- endif -%}
-{%- for message in messages -%}
-  {%- set role = 'model' if message['role'] == 'assistant' else 'user' -%}
-  {%- if (message['role'] == 'assistant') != (loop.index0 % 2 == 1) -%}
-    {{- raise_exception('roles must alternate user, assistant, user, ...; message ' ~ loop.index ~ ' does not') -}}
-  {%- endif -%}
-  {{- '<start_of_turn>' + role + '\n' + (first.text if loop.first else '') -}}
-  {%- for call in message['tool_calls'] or [] -%}
-    {{- {'name': call['function']['name'], 'parameters': call['function']['arguments']} | tojson -}}
-    {{- '' if loop.last else '\n' -}}
-  {%- endfor -%}
-  {{- (message['content'] | trim) + '<end_of_turn>\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<start_of_turn>model\n' -}}{%- endif -%}
-"""
-
 
 class ChatTemplate:
-    """Renders chats for one tokenizer with `source`, a Jinja template; TemplateError where it cannot be compiled."""
+    """Renders chats for one tokenizer with `source`, a Jinja template; TemplateError where it cannot be compiled.
+
+    `dialect` is the form of function calls that the model reads and writes.
+    """
 
     def __init__(self, tokenizer: Tokenizer, source: str | None = None) -> None:
         from jinja2 import TemplateSyntaxError
@@ -61,8 +42,14 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self.dialect = dialect_of(tokenizer, source)
+        if source is None:
+            source = self.dialect.template
+            environment.filters.update(self.dialect.filters)
+            environment.globals["form"] = self.dialect.form
         try:
-            self._template = environment.from_string(GEMMA_TEMPLATE if source is None else source)
+            self._knows = _known(environment, source)
+            self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"chat template, line {error.lineno}: {error.message}") from None
         edges = {edge for piece in tokenizer.control_pieces for edge in (piece[0], piece[-1])}
@@ -77,12 +64,15 @@ class ChatTemplate:
         """Token ids of a chat. Raises InvalidRequestError for messages that the template refuses."""
         from jinja2 import TemplateError as JinjaError
 
+        messages, tools = normalise(messages), check_tools(tools)
+        if isinstance(self.dialect, Prompted):
+            messages, tools = adapted(messages, tools, self._knows, self.dialect)
         mark = "".join(chr(0xF0000 + secrets.randbelow(0xFFF0)) for _ in range(8))
         pieces: list[str] = []
         size = 0
         try:
             for text in self._template.generate(
-                messages=self._marked(normalise(messages), mark),
+                messages=self._marked(messages, mark),
                 tools=self._marked(list(tools), mark) or None,
                 add_generation_prompt=add_generation_prompt,
                 bos_token=self._piece(self._tokenizer.bos_id),
@@ -111,6 +101,16 @@ class ChatTemplate:
         if isinstance(value, Sequence):
             return [self._marked(item, mark) for item in value]
         return value
+
+
+def _known(environment: Environment, source: str) -> Knows:
+    """What a template writes by itself, by the words in it."""
+    from jinja2 import meta, nodes
+
+    tree = environment.parse(source)
+    texts = {node.value for node in tree.find_all(nodes.Const)} | {node.attr for node in tree.find_all(nodes.Getattr)}
+    declares = "tools" in meta.find_undeclared_variables(tree)
+    return Knows(tools=declares, calls="tool_calls" in texts, results="tool" in texts)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None) -> str:

@@ -16,6 +16,9 @@ from bezel.errors import InvalidRequestError, ModelFileError
 from bezel.text.merging import ScoredMerges, ScoreEncoder
 from bezel.text.vocabulary import Kind, Vocabulary, vocabulary_from_folder, vocabulary_from_gguf
 
+# What ends an answer beside what a checkpoint says: the turn's end, and a tool's result, which is ours to write.
+_ENDS = ("<end_of_turn>", "<turn|>", "<start_function_response>", "<|tool_response>")
+
 
 class Tokenizer:
     """Encodes and decodes with one vocabulary. Build it with `from_folder` or `from_gguf`."""
@@ -28,7 +31,7 @@ class Tokenizer:
         self.control_ids = frozenset(vocabulary.ids_of(Kind.CONTROL))
         self._control = {vocabulary.pieces[i]: i for i in self.control_ids if vocabulary.pieces[i]}
         self.end_of_turn_id = self._control.get("<end_of_turn>")
-        ends = {*vocabulary.end_ids, self.eos_id, self.end_of_turn_id} - {None}
+        ends = {*vocabulary.end_ids, self.eos_id, *map(self._control.get, _ENDS)} - {None}
         self.stop_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
 
     @classmethod
