@@ -18,6 +18,14 @@ class ContextLengthError(InvalidRequestError):
     """The prompt (plus the tokens asked for) is longer than the context."""
 
 
+class ConstraintError(InvalidRequestError):
+    """A schema, regular expression, grammar or list of choices is wrong, too large or cannot be followed."""
+
+
+class ConstraintFailedError(BezelError, RuntimeError):
+    """No answer that the constraint allows was found; what was generated so far is dropped."""
+
+
 class UnknownModelError(BezelError, LookupError):
     """A model name that neither the catalogue nor the hub nor the file system knows."""
 
