@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
+from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call
 
@@ -29,6 +30,7 @@ class Request:
     """A chat (`messages`) or a completion (`prompt`); exactly one of the two is given.
 
     `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
+    A `constraint` allows only texts of its grammar; an answer that `max_tokens` cuts off is the beginning of one.
     """
 
     messages: Sequence[Mapping[str, Any]] | None = None
@@ -39,6 +41,7 @@ class Request:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     speculation: SpeculationMode = "auto"
+    constraint: Grammar | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Result:
     """A whole answer; `calls` are the function calls that it consists of, where tools were offered.
 
     `memory` is what the process held when the answer was whole.
+    `parsed` is the object that it spells where a schema was given; None where the answer was cut off.
     """
 
     text: str
@@ -105,6 +109,7 @@ class Result:
     logprobs: tuple[TokenLogprob, ...] = ()
     calls: tuple[Call, ...] = ()
     memory: MemoryUse | None = None
+    parsed: Any = None
 
 
 class Backend(Protocol):
