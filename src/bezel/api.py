@@ -11,8 +11,11 @@ from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
+from bezel.errors import InvalidRequestError
 from bezel.generation import loop
+from bezel.generation.constraints.grammar import Grammar
 from bezel.kernels.interface import F32
+from bezel.structured import structure
 from bezel.text.calls import CallBroken, CallFinished
 from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
@@ -77,9 +80,16 @@ class Model:
         speculation: SpeculationMode = "auto",
         tool_choice: ToolChoice | Mapping[str, Any] = "auto",
         parallel_tool_calls: bool = True,
+        schema: Any = None,
+        regex: str | None = None,
+        grammar: str | None = None,
+        choices: Sequence[str] | None = None,
         **sampling: Any,
     ) -> Request:
         """A request with the checkpoint's recommended sampling where nothing else is said.
+
+        What an answer must look like: `schema` (a JSON Schema, a pydantic model, a dataclass or another Python type),
+        `regex`, `grammar` (in llguidance's form of Lark) or `choices` (one of these texts); one of them at most.
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
         `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
@@ -97,6 +107,7 @@ class Model:
             speculation=speculation,
             tool_choice=read_tool_choice(tool_choice),
             parallel_tool_calls=parallel_tool_calls,
+            constraint=constraint_of(schema, regex, grammar, choices),
         )
 
     def events(self, request: Request) -> Iterator[Event]:
@@ -104,16 +115,19 @@ class Model:
         return self._backend.stream(request)
 
     def chat(self, messages: Messages, **options: Any) -> Result:
-        """Answer one user message or a whole conversation. `options`: see `request`."""
-        return self.answer(self.request(messages=messages, **options))
+        """Answer one user message or a whole conversation. `options`: see `request`.
+
+        With a `schema` the result's `parsed` is the object that the answer spells, unless it was cut off.
+        """
+        return self.answer(self.request(messages=messages, **options), schema=options.get("schema"))
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Result:
         """Continue a text (or token ids) without a chat template."""
-        return self.answer(self.request(prompt=prompt, **options))
+        return self.answer(self.request(prompt=prompt, **options), schema=options.get("schema"))
 
-    def answer(self, request: Request, listen: Callable[[Event], object] | None = None) -> Result:
-        """Answer a request; `listen` is told of each event as it comes."""
-        return _result(request, _told(self.events(request), listen))
+    def answer(self, request: Request, listen: Callable[[Event], object] | None = None, schema: Any = None) -> Result:
+        """Answer a request; `listen` is told of each event as it comes, and `schema` says what `parsed` shall be."""
+        return _result(request, _told(self.events(request), listen), schema)
 
     def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
         """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
@@ -124,7 +138,8 @@ class Model:
     def chat_batch(self, conversations: Sequence[Messages], **options: Any) -> list[Result]:
         """Answer several conversations together; the answers come in their order. `options`: see `request`."""
         requests = [self.request(messages=messages, **options) for messages in conversations]
-        return [_result(*pair) for pair in zip(requests, self._backend.answers(requests), strict=True)]
+        answers = zip(requests, self._backend.answers(requests), strict=True)
+        return [_result(request, events, options.get("schema")) for request, events in answers]
 
     def run_tools(
         self,
@@ -195,9 +210,26 @@ def _told(events: Iterable[Event], listen: Callable[[Any], object] | None) -> It
         yield event
 
 
-def _result(request: Request, events: Iterable[Event]) -> Result:
+def constraint_of(
+    schema: Any = None, regex: str | None = None, grammar: str | None = None, choices: Sequence[str] | None = None
+) -> Grammar | None:
+    """What an answer must look like; None where nothing is said. InvalidRequestError where more than one thing is."""
+    given = [value is not None for value in (schema, regex, grammar, choices)]
+    if sum(given) > 1:
+        raise InvalidRequestError("give one of schema, regex, grammar and choices")
+    if schema is not None:
+        return structure(schema)[0]
+    if regex is not None:
+        return Grammar.regex(regex)
+    if grammar is not None:
+        return Grammar.lark(grammar)
+    return Grammar.choices(choices) if choices is not None else None
+
+
+def _result(request: Request, events: Iterable[Event], schema: Any) -> Result:
     events = list(events)
     text, tokens, finish = collect(events)
+    whole = schema is not None and finish.reason == "stop" and not request.stop
     return Result(
         text=text,
         finish_reason=finish.reason,
@@ -207,4 +239,5 @@ def _result(request: Request, events: Iterable[Event]) -> Result:
         calls=tuple(event.call for event in events if isinstance(event, CallFinished)),
         broken=tuple(event for event in events if isinstance(event, CallBroken)),
         memory=memory_use(),
+        parsed=structure(schema)[1](text) if whole else None,
     )

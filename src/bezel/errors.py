@@ -26,6 +26,14 @@ class ToolError(BezelError, ValueError):
     """Something that is offered as a tool cannot be one: no schema can be made of it, or its server does not answer."""
 
 
+class ConstraintError(InvalidRequestError):
+    """A schema, regular expression, grammar or list of choices is wrong, too large or cannot be followed."""
+
+
+class ConstraintFailedError(BezelError, RuntimeError):
+    """No answer that the constraint allows was found; what was generated so far is dropped."""
+
+
 class UnknownModelError(BezelError, LookupError):
     """A model name that neither the catalogue nor the hub nor the file system knows."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bezel.engine.blocks import Blocks
 from bezel.errors import KernelLibraryError, ModelFileError
+from bezel.generation.constraints.interface import Constraint
 from bezel.kernels import library
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
@@ -46,6 +47,20 @@ def byte_tokenizer(*more: str) -> Tokenizer:
         "eos_token_id": 1,
     }
     return Tokenizer.from_gguf({f"tokenizer.ggml.{name}": value for name, value in fields.items()}, "bytes")
+
+
+def byte_tokens(text: str) -> list[int]:
+    """`text` in the tokens of `byte_tokenizer()`."""
+    first = len(CONTROL_PIECES)
+    return [first + 256 if byte == 32 else first + byte for byte in text.encode()]
+
+
+def accepts(constraint: Constraint, text: str) -> bool:
+    """Whether a constraint over `byte_tokenizer()` allows every byte of a text and its end, for good."""
+    return all(
+        bool(int(constraint.mask()[token // 32]) >> token % 32 & 1) and not constraint.accept(token)
+        for token in [*byte_tokens(text), CONTROL_PIECES.index("<eos>")]
+    )
 
 
 class ArrayWeights:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +16,15 @@ import pytest
 import bezel
 from bezel.backends.interface import Delta, Finish
 from bezel.engine.engine import Engine
-from bezel.errors import BezelError, ContextLengthError, InvalidRequestError, KernelLibraryError, UnknownModelError
+from bezel.errors import (
+    BezelError,
+    ConstraintError,
+    ConstraintFailedError,
+    ContextLengthError,
+    InvalidRequestError,
+    KernelLibraryError,
+    UnknownModelError,
+)
 from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
 from bezel.testing import write_checkpoint
@@ -206,3 +218,48 @@ def test_a_bench_times_one_run(folder: Path) -> None:
     assert sum(found.seconds_by_kernel.values()) == pytest.approx(found.decode_seconds)
     with pytest.raises(InvalidRequestError, match="larger"):
         model.bench(prompt_tokens=90, new_tokens=7)
+
+
+@dataclass
+class Answer:
+    kind: Literal["a", "b"]
+    count: int | None = None
+
+
+def test_an_answer_is_an_object(model: bezel.Model) -> None:
+    schema = {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 3, "maxItems": 3}
+    for seed in range(3):
+        options: dict[str, Any] = {"temperature": 2.0, "seed": seed, "max_tokens": 200}
+        assert sorted(model.chat("hello", schema=schema, **options).parsed) == [1, 2, 3]
+        assert model.complete("x", choices=["red", "green"], **options).text in ("red", "green")
+        assert re.fullmatch("[ab]{3}", model.chat("x", regex="[ab]{3}", **options).text)
+        assert model.chat("x", grammar='start: "<" /[xy]/ ">"', **options).text in ("<x>", "<y>")
+        batch = model.chat_batch(["x", "yy"], schema=Literal["a", "b"], **options)
+        assert all(result.parsed in ("a", "b") for result in batch)
+    built = model.chat("x", schema=Answer, temperature=0.0, max_tokens=400)
+    assert isinstance(built.parsed, Answer) if built.finish_reason == "stop" else built.parsed is None
+
+
+def test_an_answer_that_was_cut_off_is_no_object(model: bezel.Model) -> None:
+    result = model.chat("x", schema={"type": "array", "minItems": 50}, max_tokens=5)
+    assert (result.finish_reason, result.parsed) == ("length", None)
+
+
+def test_nobody_sees_what_may_be_taken_back(model: bezel.Model) -> None:
+    schema = {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 2, "maxItems": 2}
+    pieces = list(model.stream("hello", schema=schema, temperature=2.0, seed=1, max_tokens=200))
+    assert sorted(json.loads("".join(pieces))) == [1, 2]
+    whole = model.chat("hello", schema=schema, temperature=2.0, seed=1, max_tokens=200)
+    assert whole.usage.completion_tokens == len(whole.token_ids) + 1
+    assert "".join(pieces) == whole.text
+
+
+def test_one_constraint_at_most_and_a_sound_one(model: bezel.Model) -> None:
+    with pytest.raises(InvalidRequestError, match="one of"):
+        model.chat("x", schema={}, regex="a")
+    with pytest.raises(ConstraintError, match="regular expression"):
+        model.chat("x", regex="(")
+    impossible = {"type": "array", "items": {"const": 1}, "uniqueItems": True, "minItems": 2, "maxItems": 2}
+    with pytest.raises(ConstraintFailedError, match="no document"):
+        model.chat("x", schema=impossible, max_tokens=400)
+    assert model.chat("x", max_tokens=1).usage.completion_tokens == 1

@@ -50,6 +50,7 @@ def test_help_and_list_load_nothing_heavy() -> None:
         "import sys; sys.argv = ['bezel', 'list']; from bezel.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'numpy', 'tokenizers', 'jinja2', 'huggingface_hub', 'torch', 'prompt_toolkit'}\n"
+        "heavy |= {'llguidance', 'jsonschema_rs'}\n"
         "print(heavy & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -170,3 +171,17 @@ def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.C
     assert [m["role"] for m in conversation.messages] == ["system"]
     with pytest.raises(InvalidRequestError, match="no question"):
         conversation.take("/undo")
+
+
+@ENGINE
+def test_an_answer_takes_the_shape_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}')
+    run = ("run", "hello", "-m", folder, "--seed", 1)
+    parsed = json.loads(bezel(*run, "--schema", schema))
+    assert len(parsed) == 2 and all(isinstance(item, bool) for item in parsed)
+    assert bezel(*run, "--choices", "yes, no").strip() in ("yes", "no")
+    assert bezel(*run, "--regex", "[xy]{4}").strip().strip("xy") == ""
+    assert "one of" in bezel(*run, "--regex", "x", "--choices", "a,b", status=1)
+    schema.write_text("{")
+    assert "not JSON" in bezel(*run, "--schema", schema, status=1)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
+from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call, CallBroken, CallEvent
 from bezel.text.tools import ToolChoice
@@ -31,6 +32,7 @@ class Request:
 
     `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
     `tool_choice` says whether a tool is called; without `parallel_tool_calls` the answer ends behind its first call.
+    A `constraint` allows only texts of its grammar; an answer that `max_tokens` cuts off is the beginning of one.
     """
 
     messages: Sequence[Mapping[str, Any]] | None = None
@@ -43,6 +45,7 @@ class Request:
     speculation: SpeculationMode = "auto"
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
+    constraint: Grammar | None = None
 
     @property
     def offered(self) -> Sequence[Mapping[str, Any]]:
@@ -104,6 +107,7 @@ Event = Delta | CallEvent | Finish
 class Result:
     """A whole answer. Where tools were offered, `text` is what stands outside of `calls`, and `broken` are those that
     cannot be read. `memory` is what the process held when the answer was whole.
+    `parsed` is the object that it spells where a schema was given; None where the answer was cut off.
     """
 
     text: str
@@ -114,6 +118,7 @@ class Result:
     calls: tuple[Call, ...] = ()
     memory: MemoryUse | None = None
     broken: tuple[CallBroken, ...] = ()
+    parsed: Any = None
 
 
 class Backend(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
 from bezel.backends.choice import choose_tool
@@ -33,6 +33,9 @@ from bezel.text.tokenizer import Tokenizer
 from bezel.weights.checkpoint import LEVELS, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
+
+if TYPE_CHECKING:
+    from bezel.generation.constraints.compiling import Compiler
 
 CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
 """What keys and values can be kept in: f16, q8_0, f32."""
@@ -166,6 +169,13 @@ class NativeBackend:
         return self._driver.engine.statistics
 
     @cached_property
+    def _compiler(self) -> Compiler:
+        from bezel.generation.constraints.compiling import Compiler
+        from bezel.generation.constraints.vocabulary import Vocabulary
+
+        return Compiler(Vocabulary(self.tokenizer, self.model.vocabulary))
+
+    @cached_property
     def _driver(self) -> Driver:
         return Driver(Engine(self.model, self._sequences))
 
@@ -183,6 +193,7 @@ class NativeBackend:
             self.tokenizer.stop_ids,
             request.logprobs or 0,
             speculation=Speculation(drafter) if drafter else None,
+            constraint=self._compiler.compile(request.constraint).start() if request.constraint else None,
         )
         with self._starting:
             driver = self._driver

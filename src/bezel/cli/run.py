@@ -43,6 +43,10 @@ def run(
     min_p: options.MinP = None,
     repetition_penalty: options.RepetitionPenalty = None,
     seed: options.Seed = None,
+    schema: Annotated[Path | None, typer.Option(help="JSON Schema file that the answer must satisfy.")] = None,
+    regex: Annotated[str | None, typer.Option(help="Regular expression that the whole answer matches.")] = None,
+    choices: Annotated[str | None, typer.Option(help="Answers to choose from, with commas between.")] = None,
+    grammar: Annotated[Path | None, typer.Option(help="Lark grammar file that the answer follows.")] = None,
     culture: options.Culture = None,
     style: options.Style = None,
     tools: options.Tools = None,
@@ -71,6 +75,10 @@ def run(
             repetition_penalty=repetition_penalty,
             seed=seed,
             speculation=speculation,
+            schema=_text(schema) if schema else None,
+            regex=regex,
+            choices=[choice.strip() for choice in choices.split(",")] if choices else None,
+            grammar=_text(grammar) if grammar else None,
             max_tokens=max_tokens,
         )
         _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from bezel.errors import BezelError
+from bezel.generation.constraints.interface import Constraint
 from bezel.generation.loop import Step
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
@@ -34,7 +35,8 @@ class Request:
     """What is asked (the constructor's fields), and how far the answer is.
 
     `max_tokens` None goes on to the end of the context. Of two requests the one with the lower `priority` goes
-    first, then the one that came first. `tokens` is the prompt and what was produced; keys and values of the first
+    first, then the one that came first. Steps that a constraint may take back are `held` until the answer has ended.
+    `tokens` is the prompt and what was produced; keys and values of the first
     `computed` of them are in the cache, `reused` of these from earlier requests. `draft` may follow `tokens`: the next
     step checks it.
     """
@@ -46,6 +48,7 @@ class Request:
     logprobs: int = 0
     priority: int = 0
     speculation: Speculation | None = None
+    constraint: Constraint | None = None
     id: int = field(default_factory=_IDS.__next__)
     arrival: int = field(default=-1, init=False)
     state: State = field(default=State.WAITING, init=False)
@@ -54,6 +57,7 @@ class Request:
     computed: int = field(default=0, init=False)
     reused: int = field(default=0, init=False)
     draft: tuple[int, ...] = field(default=(), init=False)
+    held: list[Step] = field(default_factory=list, init=False)
     started: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +83,16 @@ class Request:
     def remaining(self) -> int:
         """Tokens that must be computed before the next can be chosen: 1 in decode."""
         return len(self.tokens) - self.computed
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was produced may still be taken back."""
+        return self.constraint is not None and self.constraint.holds
+
+    def take_back(self, count: int) -> None:
+        """Drop the last `count` produced tokens."""
+        for kept in (self.tokens, self.produced, self.held):
+            del kept[len(kept) - count :]
 
     def take(self, token: int) -> FinishReason | None:
         """Append a produced token; the reason where it ends the answer."""
@@ -123,9 +137,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Output:
-    """What became of an entry: the tokens chosen and a draft of those behind them, or the error of choosing."""
+    """What became of an entry: the tokens chosen and a draft of those behind them, or the error of choosing.
+
+    Or how many of the tokens produced earlier its constraint took back.
+    """
 
     entry: Entry
     steps: tuple[Step, ...] = ()
     draft: tuple[int, ...] = ()
     error: BezelError | None = None
+    taken_back: int = 0

@@ -76,11 +76,13 @@ def _chosen(entry: Entry, logits: F32, seconds: float | None, drafting: bool, ke
     request, draft = entry.request, entry.draft
     history, produced = [*request.tokens], [*request.produced]
     budget = len(produced) + request.room
-    how = request.sampling, request.rng, request.stop_ids, budget, request.logprobs, kernels
+    how = request.sampling, request.rng, request.stop_ids, budget, request.logprobs, kernels, request.constraint
     try:
-        steps, accepted = choose_rows(logits, draft, history, produced, *how)
+        steps, accepted, taken_back = choose_rows(logits, draft, history, produced, *how)
     except BezelError as error:  # one request's sampling must not end its neighbours
         return Output(entry, error=error)
+    if taken_back:
+        return Output(entry, taken_back=taken_back)
     speculation, following = request.speculation, tuple[int, ...]()
     if speculation is not None:
         if request.produced:

@@ -112,9 +112,14 @@ class Scheduler:
             request.computed = entry.start + len(entry.tokens) - len(entry.draft) + max(0, taken - 1)
             request.draft = output.draft
             self._blocks.commit(request.id, request.tokens, request.computed)
+            if output.taken_back:
+                self._take_back(request, output.taken_back)
+            if request.holds:
+                request.held += steps
+                steps = tuple(request.held) if reason is not None else ()
             if reason is not None:
                 progress.append(self._finish(request, steps, reason, output.error))
-            elif steps:
+            elif taken:
                 progress.append(Progress(request, steps, self._clock()))
         self._steps += bool(outputs)
         return tuple(progress)
@@ -159,11 +164,21 @@ class Scheduler:
         return True
 
     def _preempt(self, request: Request) -> None:
+        self._withdraw(request)
+        self._preemptions += 1
+
+    def _take_back(self, request: Request, count: int) -> None:
+        """Drop produced tokens. Sliding layers may have given back what stood before them: read it anew."""
+        request.take_back(count)
+        if request.speculation is not None:
+            request.speculation.end()
+        self._withdraw(request)
+
+    def _withdraw(self, request: Request) -> None:
         self._blocks.free(request.id)
         self._running.remove(request)
         request.state, request.computed, request.draft = State.PREEMPTED, 0, ()
         insort(self._waiting, request, key=_order)
-        self._preemptions += 1
 
     def _finish(
         self,

@@ -9,7 +9,9 @@ import numpy as np
 
 from bezel.errors import ContextLengthError, InvalidRequestError
 from bezel.generation.cache import Cache
-from bezel.generation.sampling import Sampling, choose, penalise
+from bezel.generation.constraints.choosing import choose_next
+from bezel.generation.constraints.interface import Constraint
+from bezel.generation.sampling import Sampling
 from bezel.generation.steps import Steps
 from bezel.kernels.interface import F32, Kernels
 from bezel.models.interface import Batch, TextModel
@@ -82,10 +84,12 @@ def generate(
     stop_ids: Collection[int] = (),
     max_tokens: int | None = None,
     logprobs: int = 0,
+    constraint: Constraint | None = None,
 ) -> Iterator[Step]:
     """Yield tokens until a stop id (which is yielded too), `max_tokens` or the end of the context.
 
-    Raises ContextLengthError where prompt and `max_tokens` do not fit into the context together.
+    Where a constraint may take tokens back they are yielded at the end. Raises ContextLengthError where prompt and
+    `max_tokens` do not fit into the context together, and ConstraintFailedError.
     """
     budget = answer_budget(model, prompt, max_tokens)
     cache = Cache(model.cache_spec, len(prompt) + budget)
@@ -94,12 +98,22 @@ def generate(
     *_, logits = prefill(model, cache, prompt)
     steps = Steps(model)
     produced: list[int] = []
+    held: list[Step] = []
     while True:
         row = logits[-1]
-        token = choose(penalise(row, [*prompt, *produced], produced, sampling), sampling, rng, model.ops)
+        token, earlier = choose_next(row, [*prompt, *produced], produced, sampling, rng, model.ops, constraint)
+        if earlier:
+            del produced[-earlier:], held[-earlier:]
+            cache.begin(0)
+            *_, logits = prefill(model, cache, [*prompt, *produced])
+            continue
         produced.append(token)
-        yield step_of(row, token, logprobs, model.ops)
-        if token in stop_ids or len(produced) == budget:
+        held.append(step_of(row, token, logprobs, model.ops))
+        ended = token in stop_ids or len(produced) == budget
+        if ended or constraint is None or not constraint.holds:
+            yield from held
+            held.clear()
+        if ended:
             return
         position = len(prompt) + len(produced) - 1
         logits = steps.forward(Batch.of([([token], position, False)]), cache.view([(0, position, 1)]))

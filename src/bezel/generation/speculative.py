@@ -13,10 +13,12 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from bezel.generation.constraints.choosing import choose_next
+from bezel.generation.constraints.interface import Constraint
 from bezel.generation.drafters import Drafter
 from bezel.generation.loop import Step, step_of
 from bezel.generation.pace import Pace
-from bezel.generation.sampling import Sampling, choose, penalise
+from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import F32, Kernels
 
 
@@ -28,12 +30,14 @@ class Speculation:
 
     def __init__(self, drafter: Drafter, pace: Pace | None = None) -> None:
         self._drafter, self._pace = drafter, pace or Pace()
-        self._begun = False
+        self._begun = self._over = False
         self._drafting = 0.0
         self.draft_tokens = self.accepted_tokens = 0
 
     def draft(self, history: Sequence[int], room: int) -> tuple[int, ...]:
         """Tokens that may follow `history`, at most `room`; none where a draft would not pay."""
+        if self._over:
+            return ()
         began = time.perf_counter()
         if not self._begun:
             self._drafter.begin(history)
@@ -43,6 +47,10 @@ class Speculation:
         draft = tuple(self._drafter.propose(history, length)[:length]) if length else ()
         self._drafting = time.perf_counter() - began
         return draft
+
+    def end(self) -> None:
+        """Draft no more: what drafters were shown is no longer what stands there."""
+        self._over = True
 
     def checked(self, drafted: int, accepted: int, seconds: float | None) -> None:
         """What came of a draft, and the seconds of the pass that checked it (None where others shared the pass)."""
@@ -63,20 +71,29 @@ def choose_rows(
     budget: int,
     logprobs: int,
     kernels: Kernels,
-) -> tuple[list[Step], int]:
+    constraint: Constraint | None = None,
+) -> tuple[list[Step], int, int]:
     """Choose from logits `rows` [1 + drafted, vocabulary], one behind `history` and one behind each drafted token.
 
     Stops where a choice differs from the draft, is a stop id, or is number `budget` of the `produced` tokens; both
-    lists grow. Returns the tokens chosen and how many of them were drafted.
+    lists grow. Returns the tokens chosen, how many of them were drafted, and how many of the tokens produced before
+    a constraint took back, which leave both lists too; then none were chosen.
     """
     steps: list[Step] = []
-    for place, row in enumerate(rows):
-        token = choose(penalise(row, history, produced, sampling), sampling, rng, kernels)
+    place = 0
+    while True:
+        token, earlier = choose_next(rows[place], history, produced, sampling, rng, kernels, constraint)
+        if earlier:
+            del history[-earlier:], produced[-earlier:], steps[-earlier:]
+            place -= earlier
+            if place < 0:
+                return [], 0, -place
+            continue
         history.append(token)
         produced.append(token)
-        steps.append(step_of(row, token, logprobs, kernels))
+        steps.append(step_of(rows[place], token, logprobs, kernels))
         if place >= len(draft) or token != draft[place]:
-            return steps, place
+            return steps, place, 0
         if token in stop_ids or len(produced) == budget:
-            return steps, place + 1
-    raise AssertionError("rows must be one more than the draft")
+            return steps, place + 1, 0
+        place += 1

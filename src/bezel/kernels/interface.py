@@ -27,6 +27,7 @@ from bezel.errors import InvalidRequestError
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
+U32 = NDArray[np.uint32]
 
 
 class Format(Enum):
@@ -231,6 +232,9 @@ class Kernels(Protocol):
 
     def largest(self, x: F32, count: int) -> I32:
         """Places of the `count` largest of x [n], falling, of equal ones the first first: int32 [min(count, n)]."""
+
+    def masked(self, x: F32, allowed: U32) -> F32:
+        """x [n] where bit i % 32 of word i / 32 is set, else -infinity: [n]. `allowed` is uint32 [ceil(n / 32)]."""
 
     def soft_cap(self, x: F32, cap: float) -> None:
         """x = cap * tanh(x / cap), in place."""

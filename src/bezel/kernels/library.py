@@ -20,13 +20,13 @@ import numpy as np
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.altup import AltUpNative
 from bezel.kernels.formats import exactly_q8_0
-from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, Access, Format, KVView, Rope, Segment
+from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
 from bezel.kernels.sparse import SPARSE_FORMATS, SparseNative
 from bezel.kernels.tables import TablesNative
 from bezel.kernels.tape import Tape, raise_for
 from bezel.settings import default_threads
 
-ABI_VERSION = 8
+ABI_VERSION = 9
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
@@ -118,6 +118,7 @@ _SIGNATURES = {
     "soft_cap": "Pqd",
     "log_sum_exp": "PqP",
     "largest": "PqqP",
+    "masked": "PPqP",
     "read": "Pq",
     "store_columns": "qqqPqqP",
     "sparse_mlp": "PPqqqqPqPdP",
@@ -449,6 +450,13 @@ class Native(AltUpNative, SparseNative, TablesNative):
         out = np.empty(min(count, len(x)), np.int32)
         if len(out):
             self._call("largest", _address(x), len(x), len(out), _address(out, np.int32))
+        return out
+
+    def masked(self, x: F32, allowed: U32) -> F32:
+        if allowed.ndim != 1 or 32 * len(allowed) < len(x):
+            raise ValueError(f"a mask of {allowed.shape} words does not cover {len(x)} logits")
+        out = np.empty(len(x), np.float32)
+        self._call("masked", _address(x), _address(allowed, np.uint32), len(x), _address(out))
         return out
 
     def read(self, buffer: Any) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bezel.kernels.altup import AltUpReference
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
-from bezel.kernels.interface import F32, I32, U8, Access, Format, KVView, Rope, Segment
+from bezel.kernels.interface import F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
 from bezel.kernels.sparse import SparseReference
 from bezel.kernels.tables import TablesReference
 
@@ -179,3 +179,7 @@ class Reference(AltUpReference, SparseReference, TablesReference):
 
     def largest(self, x: F32, count: int) -> I32:
         return np.argsort(-x, kind="stable")[:count].astype(np.int32)
+
+    def masked(self, x: F32, allowed: U32) -> F32:
+        bits = np.unpackbits(allowed.view(np.uint8), bitorder="little")[: len(x)]
+        return np.where(bits == 1, x, np.float32(-np.inf))

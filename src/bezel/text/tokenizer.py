@@ -120,6 +120,10 @@ class Tokenizer:
             raise InvalidRequestError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
         return self._vocabulary.pieces[token_id]
 
+    def is_byte(self, token_id: int) -> bool:
+        """Whether the piece stands for one byte of a character that has no piece."""
+        return self._vocabulary.kinds[token_id] is Kind.BYTE
+
     def piece_bytes(self, token_id: int, keep_control: bool = False) -> bytes:
         """What the piece adds to the text, as bytes: a byte piece is half a character as often as not."""
         piece, kind = self.piece(token_id), self._vocabulary.kinds[token_id]

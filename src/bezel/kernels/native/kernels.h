@@ -71,6 +71,7 @@ INLINE v16f fma16(v16f a, v16f b, v16f c) {
 #include "altup.h"
 #include "sparse.h"
 #include "widen.h"
+#include "mask.h"
 
 /* ---- element by element ---- */
 
