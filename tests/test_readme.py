@@ -21,6 +21,11 @@ COMMANDS = [
     if line.partition("#")[0].strip().startswith(("bezel ", "scripts/bezel ", "git diff |"))
 ]
 PIPED = "a line of text\n"
+FILES = {
+    "person.json": '{"type": "object", "properties": {"name": {"enum": ["Ada"]}}, "required": ["name"]}',
+    "my_tools.py": 'def weather(city: str) -> str:\n    """The weather in a city."""\n    return "rain"\n',
+}
+"""Files that a reader of the README would have."""
 
 
 def local(argument: str) -> str:
@@ -31,6 +36,8 @@ def local(argument: str) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_line_of_the_readme_works(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content)
     piped, _, after = command.rpartition("|")
     _, verb, *arguments = shlex.split(after)
     if any("someone/" in argument for argument in arguments):
