@@ -127,6 +127,8 @@ def test_streamed_text_is_whole_and_complete(text: str, more: list[int]) -> None
         ('{"name":"f"}\n{"name":"g"}', [Call("f", {}), Call("g", {})]),
         ("hello", []),
         ('{"name":"f"', []),
+        ('[{"name":"f"}', []),
+        ('```json\n{"name":"f"}', []),
         ('{"name":"f","parameters":[]}', []),
         ("[" * 100_000, []),
     ],

@@ -70,6 +70,6 @@ def parse_calls(text: str) -> list[Call]:
 
     reader = PromptedReader(None)
     events = [*reader.push(text), *reader.close()]
-    if any(isinstance(event, CallText | CallBroken) for event in events):
+    if reader.unclosed or any(isinstance(event, CallText | CallBroken) for event in events):
         return []
     return [event.call for event in events if isinstance(event, CallFinished)]

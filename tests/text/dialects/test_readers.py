@@ -98,6 +98,7 @@ OSLO = Call("get_weather", {"city": "Oslo"})
         ('```tool_code\nprint(get_weather(city="Oslo"))\n```\nDone.', "\nDone.", [OSLO]),
         ('```json\n[{"name":"f"}]\n```', "", [Call("f", {})]),
         ('```tool_code\ng(a="""x"\ny""")', "", [Call("g", {"a": 'x"\ny'})]),
+        ('[{"name":"f"}', "", [Call("f", {})]),
         ("f(a='\\u00e9\\x41\\n\\d', b='')", "", [Call("f", {"a": "éA\n\\d", "b": ""})]),
     ],
 )

@@ -24,11 +24,12 @@ class PromptedReader(JsonReader, PythonReader):
 
     `tools`: the names that were declared, with their parameters in order. A name at the beginning of a line is a call
     only if it is one of them; where a form leaves no doubt, other names are calls too, to functions that nobody has.
-    None: no name is known.
+    None: no name is known. `unclosed`: a list or a fence has not ended as it should, though the calls in it are whole.
     """
 
     def __init__(self, tools: Mapping[str, list[str]] | None) -> None:
         self._tools = tools
+        self.unclosed = False
         super().__init__()
 
     def _read(self) -> Reading:
@@ -48,6 +49,7 @@ class PromptedReader(JsonReader, PythonReader):
                         yield from self._rest()
                         self._break(str(error))
                         return
+                    self.unclosed = self.finished > before
                     self._say(("" if self.finished > before else gap) + self._since())
                     gap = ""
             if not after_call:
@@ -133,6 +135,7 @@ class PromptedReader(JsonReader, PythonReader):
                 yield from self._python_call((yield from self._while(identifies)), trusted)
         if self.finished == before:
             raise MalformedError("the fence is empty")
+        self.unclosed = atom == END
         if atom == "`":
             yield from self._expect("```")
 
