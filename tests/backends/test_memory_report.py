@@ -32,8 +32,6 @@ SHAPE = Shape(
     per_layer_size=64,
 )
 CONTEXT = 1280
-KEPT_BY_ALLOCATOR = 12 << 20
-"""Bytes of arrays that are gone, which the allocator holds on to: some megabytes, more or fewer from run to run."""
 RUN = """
 import json, sys
 import bezel
@@ -61,7 +59,7 @@ def test_prediction_and_measurement_agree(folder: Path, level: str, size: str) -
     checkpoint = open_checkpoint(folder)
     needed = predicted(sliced(checkpoint, size) if size else checkpoint, LEVELS[level] if level else None, CONTEXT)
     checkpoint.close()
-    assert needed.total == pytest.approx(peak, rel=0.05, abs=KEPT_BY_ALLOCATOR), needed.table()
+    assert needed.total == pytest.approx(peak, rel=0.05), needed.table()
     assert resident <= peak
     assert needed.on_disk > 60 << 20  # held whole, the table alone would break the agreement
 

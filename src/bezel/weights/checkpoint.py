@@ -23,7 +23,7 @@ from bezel.weights.source import Opener, TensorInfo, TensorSource, ends_inside, 
 
 LEVELS = {"maximum_efficiency": Format.Q4_0, "balanced": Format.Q8_0, "performance": Format.BF16}
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
 # Sizes that GGUF metadata do not have; the tensors do.
 _SIZES_OF_TENSORS = {
     "embed_tokens.weight": "vocab_size",

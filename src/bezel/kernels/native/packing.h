@@ -11,8 +11,7 @@
    of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
    for Q5_K and Q6_K a byte each as in Q8_0. */
 
-#include <errno.h>
-#include <unistd.h>
+#include "files.h"
 
 INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
 
@@ -45,8 +44,6 @@ typedef struct {
     long offset;
     int failed; /* an errno, or FILE_ENDS */
 } Packing;
-
-enum { FILE_ENDS = -1 };
 
 INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
     long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
@@ -174,17 +171,6 @@ static void NAME(pack)(void *arguments, long first, long last) {
     long start, end;
     rows_of_blocks(p, first, last, &start, &end);
     pack_rows(p, start, end, p->raw + (start - p->first) * row_bytes(p->format, p->columns));
-}
-
-/* Fills `to` from the file; 0, an errno or FILE_ENDS. */
-INLINE int read_whole(int file, uint8_t *to, long bytes, long offset) {
-    while (bytes) {
-        long got = pread(file, to, bytes, offset);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return got ? errno : FILE_ENDS;
-        to += got, bytes -= got, offset += got;
-    }
-    return 0;
 }
 
 /* Reads a block of 16 rows, which fits into a core's cache, and packs it. */

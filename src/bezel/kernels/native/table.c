@@ -1,13 +1,12 @@
 /* Rows of a table that stays in its file. Rows that were read last stay in memory, each in the place that its number
    modulo the places gives; an id behind the table has row 0, as in Transformers. */
+#include "files.h"
 #include "pool.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -34,21 +33,11 @@ static long size_of(const Table *t) {
     return size;
 }
 
-static int read_bytes(int file, uint8_t *to, long size, long offset) {
-    while (size > 0) {
-        long got = pread(file, to, size, offset);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return UNREADABLE;
-        to += got, offset += got, size -= got;
-    }
-    return 0;
-}
-
 static int read_row(const Table *t, long row, uint8_t *to) {
     int failed = 0;
     for (long i = 0; i < t->piece_count && !failed; i++) {
         long start = t->pieces[2 * i], size = t->pieces[2 * i + 1] - start;
-        failed = read_bytes(t->file, to, size, t->offset + row * t->stride + start);
+        if (read_whole(t->file, to, size, t->offset + row * t->stride + start)) failed = UNREADABLE;
         to += size;
     }
     return failed;
