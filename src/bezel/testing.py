@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +140,20 @@ GEMMA3N = GEMMA3 | {
 
 
 def write_checkpoint(
-    folder: Path, seed: int = 0, vocabulary: int = 0, config: Mapping[str, Any] = GEMMA3, prefix: str = "model."
+    folder: Path,
+    seed: int = 0,
+    vocabulary: int = 0,
+    config: Mapping[str, Any] = GEMMA3,
+    prefix: str = "model.",
+    control: Sequence[str] = (),
 ) -> Path:
     """A Hugging Face folder of a random model (GEMMA3, GEMMA3N) with a vocabulary of bytes and control pieces.
 
-    `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the tensors' names.
+    `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the tensors' names. `control`: pieces
+    beside the usual ones.
     """
-    pieces = [*CONTROL_PIECES, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    special = [*CONTROL_PIECES, *control]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
     pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
     config = {**config, "vocab_size": len(pieces)}
     rng = np.random.default_rng(seed)
@@ -162,7 +169,7 @@ def write_checkpoint(
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 5]}))
     tokenizer = {
-        "added_tokens": [{"id": i, "content": piece, "special": True} for i, piece in enumerate(CONTROL_PIECES)],
+        "added_tokens": [{"id": i, "content": piece, "special": True} for i, piece in enumerate(special)],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         "model": {"type": "BPE", "byte_fallback": True, "vocab": {p: i for i, p in enumerate(pieces)}, "merges": []},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,11 @@ from bezel.tools import tool
 def get_weather(city: str) -> str:
     """Weather in a city."""
     return f"sunny in {city}"
+
+
+def get_time(city: str) -> str:
+    """The time in a city."""
+    return f"noon in {city}"
 
 
 SCHEMA = tool(get_weather).schema
@@ -46,13 +52,46 @@ def test_without_tools_or_with_none_chosen_nothing_is_a_call(tiny: bezel.Model) 
     assert tiny.chat(QUESTION, tools=[SCHEMA], tool_choice="none", temperature=0, max_tokens=20).calls == ()
 
 
-def test_what_cannot_be_enforced_is_refused_and_not_ignored(tiny: bezel.Model) -> None:
-    with pytest.raises(ToolChoiceError, match="force"):
-        tiny.chat(QUESTION, tools=[SCHEMA], tool_choice="required")
+def test_calls_that_are_required_are_made_whatever_is_said(tiny: bezel.Model) -> None:
+    for temperature in (0.0, 2.0):
+        forced = tiny.chat("Hello!", tools=[SCHEMA], tool_choice="required", temperature=temperature, seed=4)
+        assert forced.calls and all(
+            call.name == "get_weather" and set(call.arguments) == {"city"} for call in forced.calls
+        )
+    other = tool(get_time).schema
+    named = {"type": "function", "function": {"name": "get_time"}}
+    chosen = tiny.chat(QUESTION, tools=[SCHEMA, other], tool_choice=named, temperature=0)
+    assert [call.name for call in chosen.calls] == ["get_time"]
+
+
+def test_choices_that_cannot_be_are_refused(tiny: bezel.Model) -> None:
+    with pytest.raises(ToolChoiceError, match="no tools are offered"):
+        tiny.chat(QUESTION, tool_choice="required")
     with pytest.raises(ToolChoiceError, match="no tool of this request"):
         tiny.chat_batch([QUESTION], tools=[SCHEMA], tool_choice={"function": {"name": "x"}})
     with pytest.raises(InvalidRequestError, match="tool_choice"):
         tiny.chat(QUESTION, tools=[SCHEMA], tool_choice={"x": 1})
+    with pytest.raises(InvalidRequestError, match="grammar of its own"):
+        tiny.chat(QUESTION, tools=[SCHEMA], tool_choice="required", regex="[a-z]+")
+
+
+@pytest.mark.parametrize("speculation", ["off", "lookup"])
+def test_calls_are_the_same_streamed_in_batches_and_with_drafts(tiny: bezel.Model, speculation: str) -> None:
+    schemas = [SCHEMA, tool(get_time).schema]
+    questions = [QUESTION, "Weather in Lima please", "What is the time in Rome?"]
+    options: dict[str, Any] = {
+        "tools": schemas,
+        "temperature": 1.5,
+        "seed": 3,
+        "tool_choice": "required",
+        "max_tokens": 60,
+    }
+    alone = [tiny.chat(question, speculation="off", **options) for question in questions]
+    together = tiny.chat_batch(questions, speculation=speculation, **options)
+    assert [result.token_ids for result in together] == [result.token_ids for result in alone]
+    for question, result in zip(questions, alone, strict=True):
+        events = list(tiny.events(tiny.request(question, speculation=speculation, **options)))
+        assert tuple(event.call for event in events if isinstance(event, CallFinished)) == result.calls
 
 
 def test_one_call_ends_the_answer_and_its_request(tiny: bezel.Model) -> None:
@@ -77,3 +116,18 @@ def test_the_loop_runs_functions_and_tells_of_everything(tiny: bezel.Model) -> N
     done = tiny.run_tools(QUESTION, [get_weather], max_rounds=1, temperature=0, listen=told.append)
     assert [(run.call, run.content) for run in done.runs] == [(OSLO, "sunny in Oslo")]
     assert isinstance(told[-1], type(done.runs[0])) and any(isinstance(event, Finish) for event in told)
+
+
+def test_what_only_a_validator_knows_holds_too(tiny: bezel.Model) -> None:
+    numbers = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 3}, "uniqueItems": True}
+    schema = {
+        "type": "object",
+        "properties": {"numbers": numbers | {"minItems": 2, "maxItems": 3}},
+        "required": ["numbers"],
+    }
+    wide = {"type": "function", "function": {"name": "draw", "parameters": schema}}
+    for seed in range(4):
+        request = tiny.request("Draw.", tools=[wide], tool_choice="required", temperature=2.0, seed=seed, max_tokens=80)
+        events = [event for event in tiny.events(request) if not isinstance(event, Delta) or event.text]
+        call = next(event.call for event in events if isinstance(event, CallFinished))
+        assert len(set(call.arguments["numbers"])) == len(call.arguments["numbers"]) >= 2

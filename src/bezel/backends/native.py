@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
-from bezel.backends.choice import choose_tool
+from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
@@ -180,11 +180,12 @@ class NativeBackend:
         return Driver(Engine(self.model, self._sequences))
 
     def _answer(self, request: Request) -> Answer:
-        choose_tool(request)
+        check_choice(request)
         reader = self.template.dialect.reader(request.offered) if request.offered else None
         return Answer(self.tokenizer, request.stop, reader, not request.parallel_tool_calls)
 
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
+        constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
         asked = EngineRequest(
             self.prompt_ids(request),
@@ -193,7 +194,7 @@ class NativeBackend:
             self.tokenizer.stop_ids,
             request.logprobs or 0,
             speculation=Speculation(drafter) if drafter else None,
-            constraint=self._compiler.compile(request.constraint).start() if request.constraint else None,
+            constraint=constraint_of(request, self.template.dialect, self._compiler) if constrained else None,
         )
         with self._starting:
             driver = self._driver

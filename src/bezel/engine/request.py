@@ -35,7 +35,7 @@ class Request:
     """What is asked (the constructor's fields), and how far the answer is.
 
     `max_tokens` None goes on to the end of the context. Of two requests the one with the lower `priority` goes
-    first, then the one that came first. Steps that a constraint may take back are `held` until the answer has ended.
+    first, then the one that came first. Steps that a constraint may take back are `held` until it no longer may.
     `tokens` is the prompt and what was produced; keys and values of the first
     `computed` of them are in the cache, `reused` of these from earlier requests. `draft` may follow `tokens`: the next
     step checks it.

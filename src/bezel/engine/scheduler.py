@@ -114,12 +114,15 @@ class Scheduler:
             self._blocks.commit(request.id, request.tokens, request.computed)
             if output.taken_back:
                 self._take_back(request, output.taken_back)
-            if request.holds:
-                request.held += steps
-                steps = tuple(request.held) if reason is not None else ()
+            request.held += steps
+            if request.holds and reason is None:
+                steps = ()
+            else:
+                steps = tuple(request.held)
+                request.held.clear()
             if reason is not None:
                 progress.append(self._finish(request, steps, reason, output.error))
-            elif taken:
+            elif steps or taken:
                 progress.append(Progress(request, steps, self._clock()))
         self._steps += bool(outputs)
         return tuple(progress)

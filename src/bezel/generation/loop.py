@@ -88,7 +88,7 @@ def generate(
 ) -> Iterator[Step]:
     """Yield tokens until a stop id (which is yielded too), `max_tokens` or the end of the context.
 
-    Where a constraint may take tokens back they are yielded at the end. Raises ContextLengthError where prompt and
+    Tokens that a constraint may take back are yielded once it no longer may. Raises ContextLengthError where prompt and
     `max_tokens` do not fit into the context together, and ConstraintFailedError.
     """
     budget = answer_budget(model, prompt, max_tokens)

@@ -6,20 +6,23 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from llguidance import LLMatcher
 
 from bezel.errors import ConstraintError
+from bezel.generation.constraints.calls.answering import Calls
+from bezel.generation.constraints.calls.offers import Offers
 from bezel.generation.constraints.gate import Gate
 from bezel.generation.constraints.grammar import Grammar, Kind
+from bezel.generation.constraints.judging import DocumentJudge, Judge
 from bezel.generation.constraints.limits import Limits
 from bezel.generation.constraints.matching import Following
 from bezel.generation.constraints.negation import escaped
-from bezel.generation.constraints.rewriting import Loosening, rewrite
+from bezel.generation.constraints.rewriting import Loosening, Rewritten, rewrite
 from bezel.generation.constraints.vocabulary import Vocabulary
 
 # White space between the parts of a document: one space, or a line break and what a person would indent by.
@@ -40,17 +43,22 @@ _LADDER = ("conditions", "counts", "patterns", "names", "siblings", "strings", "
 
 @dataclass(frozen=True)
 class Compiled:
-    """A grammar that answers can be started from. `wider`: in which respects its validator has the last word."""
+    """A grammar that answers can be started from.
+
+    `wider`: in which respects its judge has the last word; `pieces`: the control pieces in it.
+    """
 
     vocabulary: Vocabulary
     limits: Limits
     matcher: LLMatcher
-    gate: Gate | None = None
+    judge: Judge | None = None
     wider: frozenset[str] = frozenset()
+    pieces: tuple[int, ...] = ()
 
     def start(self) -> Following:
         """A constraint for one answer."""
-        return Following(self.matcher.deep_copy(), self.vocabulary, self.gate, self.limits, bool(self.wider))
+        matcher, holds = self.matcher.deep_copy(), bool(self.wider)
+        return Following(matcher, self.vocabulary, self.judge, self.limits, holds, self.pieces)
 
 
 class Compiler:
@@ -58,13 +66,39 @@ class Compiler:
 
     def __init__(self, vocabulary: Vocabulary, limits: Limits | None = None) -> None:
         self.vocabulary, self.limits = vocabulary, limits or Limits()
-        self._compiled: OrderedDict[Grammar, Compiled] = OrderedDict()
+        self._compiled: OrderedDict[Grammar, Compiled | Calls] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
         self._readable = lru_cache(1024)(self._reads)
 
     def compile(self, grammar: Grammar) -> Compiled:
         """Raises ConstraintError where a grammar is wrong, too large, or can hold for no text."""
+        compiled = self._cached(grammar, lambda: _COMPILERS[grammar.kind](self, grammar.source))
+        assert isinstance(compiled, Compiled)
+        return compiled
+
+    def calls(self, form: CallForm, tools: Sequence[Mapping[str, Any]]) -> Calls:
+        """What an answer may be where `tools` (OpenAI's shape) are offered and called in `form`.
+
+        Raises ConstraintError naming the tool whose parameters cannot be followed.
+        """
+        offers = Offers.of(tools)
+        compiled = self._cached(Grammar("calls", f"{form.name} {offers.source()}"), lambda: self._offered(form, offers))
+        assert isinstance(compiled, Calls)
+        return compiled
+
+    def _offered(self, form: CallForm, offers: Offers) -> Calls:
+        try:
+            return form.compile(self, offers)
+        except ConstraintError:
+            for name in offers.parameters:
+                try:
+                    form.compile(self, offers.only(name))
+                except ConstraintError as error:
+                    raise ConstraintError(f"tool {name}: {error}") from None
+            raise
+
+    def _cached(self, grammar: Grammar, make: Callable[[], Compiled | Calls]) -> Compiled | Calls:
         size = len(grammar.source.encode("utf-8", errors="surrogatepass"))
         if size > self.limits.source_bytes:
             raise ConstraintError(
@@ -75,12 +109,12 @@ class Compiler:
             if found is not None:
                 self._compiled.move_to_end(grammar)
                 return found
-        compiled = _COMPILERS[grammar.kind](self, grammar.source)
+        compiled = make()
         with self._lock:
             self._keep(grammar, compiled, size)
         return compiled
 
-    def _keep(self, grammar: Grammar, compiled: Compiled, size: int) -> None:
+    def _keep(self, grammar: Grammar, compiled: Compiled | Calls, size: int) -> None:
         if grammar not in self._compiled:
             self._bytes += size
         self._compiled[grammar] = compiled
@@ -109,17 +143,27 @@ class Compiler:
 
     def _schema(self, source: str) -> Compiled:
         schema = _parsed(source, self.limits.depth)
-        gate = Gate(schema)
+        judge = DocumentJudge(Gate(schema), self.vocabulary)
+        return self.loosened(schema, lambda rewritten: json_form(rewritten.schema), judge)
+
+    def loosened(
+        self, schema: Any, form: Callable[[Rewritten], str], judge: Judge, pieces: Sequence[int] = ()
+    ) -> Compiled:
+        """`schema` as llguidance takes it: what it complains of is left to `judge`, one kind after the other.
+
+        `form` writes a rewritten schema for llguidance. Raises ConstraintError where nothing is left to loosen.
+        """
         loosening, ends = Loosening(), time.thread_time() + self.limits.compile_seconds
         ladder = list(_LADDER)
         while True:
             try:
                 rewritten = rewrite(schema, loosening, self._readable)
+                matcher = self._matcher(form(rewritten))
             except RecursionError:
                 raise ConstraintError("the schema is nested too deeply; flatten it or use $ref") from None
-            matcher = self._matcher(LLMatcher.grammar_from_json_schema(_spaced(rewritten.schema)))
             if not matcher.is_error():
-                return Compiled(self.vocabulary, self.limits, matcher, gate, frozenset(rewritten.wider))
+                wider = frozenset(rewritten.wider)
+                return Compiled(self.vocabulary, self.limits, matcher, judge, wider, tuple(pieces))
             complaint = _first_line(matcher)
             if not ladder:
                 raise ConstraintError(f"the schema cannot be followed: {complaint}")
@@ -133,12 +177,27 @@ class Compiler:
             ladder.remove(step)
             loosening = replace(loosening, **{step: True})
 
+    def reads(self, expression: str) -> bool:
+        """Whether llguidance reads a regular expression, anchored at both ends."""
+        return not self._matcher(LLMatcher.grammar_from_regex(expression)).is_error()
+
     def _reads(self, pattern: str) -> bool:
         """Whether llguidance reads a pattern."""
         if not isinstance(pattern, str):
             return False
         form = LLMatcher.grammar_from_json_schema({"type": "string", "pattern": pattern})
         return not self._matcher(form).is_error()
+
+
+class CallForm(Protocol):
+    """How a model writes its calls."""
+
+    @property
+    def name(self) -> str:
+        """No two forms share it."""
+
+    def compile(self, compiler: Compiler, offers: Offers) -> Calls:
+        """What an answer may be. Raises ConstraintError."""
 
 
 _COMPILERS: dict[Kind, Callable[[Compiler, str], Compiled]] = {
@@ -167,9 +226,10 @@ def _parsed(source: str, deepest: int) -> Any:
     raise ConstraintError(f"the schema is nested more than {deepest} deep; flatten it or use $ref")
 
 
-def _spaced(schema: Any) -> Any:
+def json_form(schema: Any) -> str:
+    """What llguidance is told of JSON documents that may be compact or indented."""
     whole = {"allOf": [schema]} if isinstance(schema, bool) else schema
-    return {**whole, "x-guidance": {"whitespace_pattern": _SPACE}}
+    return str(LLMatcher.grammar_from_json_schema({**whole, "x-guidance": {"whitespace_pattern": _SPACE}}))
 
 
 def _first_line(matcher: LLMatcher) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bezel.errors import ConstraintError
 
-Kind = Literal["schema", "regex", "lark", "choices"]
+Kind = Literal["schema", "regex", "lark", "choices", "calls"]
 
 
 @dataclass(frozen=True)

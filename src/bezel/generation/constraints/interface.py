@@ -8,12 +8,14 @@ from bezel.kernels.interface import U32
 
 
 class Constraint(Protocol):
-    """What one answer may still become. The state is one sequence's; nothing is shared with other answers.
+    """What one answer may still become. The state is one sequence's; nothing is shared with other answers."""
 
-    `holds`: the answer may be taken back up to its first token until it has ended, so nobody should see it before.
-    """
+    @property
+    def holds(self) -> bool:
+        """Whether tokens that were accepted may still be taken back, so that nobody should see them yet.
 
-    holds: bool
+        Once it is False, what was accepted so far stands.
+        """
 
     def mask(self) -> U32:
         """The tokens that may come next: bit t % 32 of word t // 32. At least one is set.

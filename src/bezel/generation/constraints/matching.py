@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 from llguidance import LLMatcher
 
 from bezel.errors import ConstraintFailedError
-from bezel.generation.constraints.gate import Gate, in_string, span_of
+from bezel.generation.constraints.gate import in_string
+from bezel.generation.constraints.judging import Fault, Judge
 from bezel.generation.constraints.limits import Limits
-from bezel.generation.constraints.vocabulary import Vocabulary
+from bezel.generation.constraints.vocabulary import Vocabulary, with_bits
 from bezel.kernels.interface import U32
 
 
@@ -23,13 +25,23 @@ class Following:
     take, the tokens that were passed over are allowed again, and from then on the last token is changed before those
     in front of it, so that nothing is left out. White space does not make another document: it is skipped on the way
     back, and no more is taken.
+
+    `pieces`: control pieces that the grammar has; no others are allowed.
     """
 
     def __init__(
-        self, matcher: LLMatcher, vocabulary: Vocabulary, gate: Gate | None, limits: Limits, holds: bool
+        self,
+        matcher: LLMatcher,
+        vocabulary: Vocabulary,
+        judge: Judge | None,
+        limits: Limits,
+        holds: bool,
+        pieces: Sequence[int] = (),
     ) -> None:
         self.holds = holds
-        self._matcher, self._vocabulary, self._gate, self._limits = matcher, vocabulary, gate, limits
+        self._matcher, self._vocabulary, self._judge, self._limits = matcher, vocabulary, judge, limits
+        self._allowed_at_all = with_bits(vocabulary.content, pieces)
+        self._floor = 0
         self._raw = np.zeros(-(-vocabulary.tokenizer.vocabulary_size // 32), np.uint32)
         self._tokens: list[int] = []
         # Tokens not to be taken, by how many stand before them: True where no document goes on with the token.
@@ -37,6 +49,19 @@ class Following:
         self._refusals, self._leaps = 0, True
         self._valid = -1  # how many tokens made a valid document last
         self._mask: U32 | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can follow but the end."""
+        return bool(self._matcher.is_stopped())
+
+    def allows(self, token: int) -> bool:
+        """Whether the grammar goes on with a token."""
+        return bool(self._matcher.validate_tokens([token]) == 1)
+
+    def settle(self) -> None:
+        """Never take back what was accepted so far."""
+        self._floor = len(self._tokens)
 
     def mask(self) -> U32:
         """See `Constraint.mask`."""
@@ -54,11 +79,13 @@ class Following:
             self._check()
             raise ConstraintFailedError(f"token {token} was taken though the constraint does not allow it")
         self._tokens.append(token)
-        if self._gate is None or not (ends or self._matcher.is_stopped()):
+        if self._judge is None or (ends and self._valid == len(self._tokens) - 1):
             return 0
-        if ends and self._valid == len(self._tokens) - 1:
-            return 0
-        return self._judged(self._gate, ends)
+        if ends or self._matcher.is_stopped():
+            tokens = self._tokens[: len(self._tokens) - ends]
+            return self._judged(tokens, self._judge.fault(tokens))
+        early = self._judge.early_fault(self._tokens) if self.holds else None
+        return self._judged(self._tokens, early) if early else 0
 
     def rewind(self, count: int) -> None:
         """See `Constraint.rewind`."""
@@ -86,7 +113,7 @@ class Following:
             self._check()
         out = np.zeros(vocabulary.words, np.uint32)
         shared = min(len(raw), len(out))
-        np.bitwise_and(raw[:shared], vocabulary.content[:shared], out=out[:shared])
+        np.bitwise_and(raw[:shared], self._allowed_at_all[:shared], out=out[:shared])
         if self._matcher.is_accepting():
             for stop in vocabulary.stops:
                 out[stop // 32] |= np.uint32(1 << stop % 32)
@@ -104,26 +131,21 @@ class Following:
                 "; simplify it"
             )
 
-    def _judged(self, gate: Gate, ended: bool) -> int:
-        """How many tokens to take back for a document that is whole; forgets them."""
-        pieces = self._vocabulary.bytes_of(self._tokens[: len(self._tokens) - ended])
-        text = b"".join(pieces).decode("utf-8", errors="replace")
-        path = gate.refusal(text)
-        if path is None:
+    def _judged(self, tokens: Sequence[int], fault: Fault | None) -> int:
+        """How many tokens to take back for the fault of what is whole; forgets them."""
+        if fault is None:
             self._valid = len(self._tokens)
             return 0
         self._refusals += 1
         if self._refusals > self._limits.refusals or not self.holds:
-            place = "/".join(map(str, path)) or "the whole document"
             raise ConstraintFailedError(
-                f"{self._refusals} documents in a row broke what only the schema's validator knows (last at {place}); "
-                "simplify the schema or ask again with another seed"
+                f"{self._refusals} documents in a row broke what only the schema's validator knows (last at "
+                f"{fault.place}); simplify the schema or ask again with another seed"
             )
-        start, end = (len(text[:place].encode()) for place in span_of(text, path))
-        ends = list(accumulate(map(len, pieces)))
-        first, last = bisect_right(ends, start + 1), bisect_left(ends, end)
+        ends = list(accumulate(map(len, self._vocabulary.bytes_of(tokens))))
+        first, last = bisect_right(ends, fault.start + 1), bisect_left(ends, min(fault.end, ends[-1]))
         leap = (1 << (self._refusals - 1)) - 1 if self._leaps else 0
-        return self._retreat(max(min(first, last), last - leap), leap == 0)
+        return self._retreat(max(min(first, last), last - leap, self._floor), leap == 0)
 
     def _retreat(self, place: int, surely: bool) -> int:
         """Forget the tokens from `place` on, and do not take the first of them again; earlier ones where none is left.
@@ -132,7 +154,7 @@ class Following:
         """
         whole = len(self._tokens)
         while True:
-            while place and self._is_space(place):
+            while place > self._floor and self._is_space(place):
                 place -= 1
             refused = self._tokens[place]
             self.rewind(len(self._tokens) - place)
@@ -143,7 +165,7 @@ class Following:
             if not all(self._refused[place].values()):
                 self._allow_again()
                 return whole - place
-            if place == 0:
+            if place == self._floor:
                 raise ConstraintFailedError("no document satisfies the schema; check it for contradictions")
             place, surely = place - 1, True
 
@@ -152,7 +174,8 @@ class Following:
         return not in_string(b"".join(self._vocabulary.bytes_of(self._tokens[:place])))
 
     def _is_space(self, place: int) -> bool:
-        return self._between(place) and not self._vocabulary.bytes_of([self._tokens[place]])[0].strip(b" \n\t\r")
+        text = self._vocabulary.bytes_of([self._tokens[place]])[0]
+        return text.isspace() and self._between(place)
 
     def _allow_again(self) -> None:
         self._leaps = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,16 @@ class Vocabulary:
     def bytes_of(self, tokens: Sequence[int]) -> list[bytes]:
         """What each token adds to the text."""
         return [self.tokenizer.piece_bytes(token) for token in tokens]
+
+
+def with_bits(mask: U32, tokens: Collection[int]) -> U32:
+    """`mask` with the bits of `tokens` set too."""
+    if not tokens:
+        return mask
+    out = mask.copy()
+    for token in tokens:
+        out[token // 32] |= np.uint32(1 << token % 32)
+    return out
 
 
 class _Wrapper:

@@ -165,7 +165,7 @@ def value(what: Any, quote: str) -> str:
     if isinstance(what, str):
         return f"{quote}{what}{quote}"
     if isinstance(what, Mapping):
-        return "{" + ",".join(f"{key}:{value(what[key], quote)}" for key in _sorted(what)) + "}"
+        return "{" + ",".join(f"{key}:{value(what[key], quote)}" for key in ordered(what)) + "}"
     if isinstance(what, Sequence):
         return "[" + ",".join(value(item, quote) for item in what) + "]"
     return json.dumps(what)
@@ -200,7 +200,8 @@ def response(name: str, content: str, pieces: Pieces) -> str:
     return f"{pieces.respond[0]}response:{name}{value(result, pieces.quote)}{pieces.respond[1]}"
 
 
-def _sorted(names: Mapping[str, Any]) -> list[str]:
+def ordered(names: Mapping[str, Any]) -> list[str]:
+    """Names of members in the order that models were trained on."""
     return sorted(names, key=lambda name: str(name).lower())
 
 
@@ -222,7 +223,7 @@ def _members(schema: Mapping[str, Any], quote: str) -> list[str]:
     parts = []
     properties = schema.get("properties")
     if isinstance(properties, Mapping) and properties:
-        inner = ",".join(f"{name}:{_property(properties[name], quote)}" for name in _sorted(properties))
+        inner = ",".join(f"{name}:{_property(properties[name], quote)}" for name in ordered(properties))
         parts.append(f"properties:{{{inner}}}")
     if schema.get("required"):
         parts.append(f"required:{value(list(schema['required']), quote)}")

@@ -1,0 +1,1 @@
+"""Function calls that cannot be malformed: what a model may write where tools are offered."""
