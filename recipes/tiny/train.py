@@ -11,6 +11,7 @@ answers only. Matrices learn by Muon, embeddings and norms by AdamW.
 import argparse
 import json
 import random
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,30 +25,31 @@ from bezel.kernels.formats import dequantize
 from bezel.training.data import rendering
 from bezel.training.data.example import Split
 from bezel.weights.checkpoint import open_checkpoint
+from recipes.tiny import growth
 from recipes.tiny import tokenizer as tiny_tokenizer
 from recipes.tiny.mix import GENERATORS, token_shares
 
 ROWS, LENGTH, ANSWERS = 12, 512, 3072
 WINDOW = 256
+PATTERN = ["sliding_attention", "sliding_attention", "full_attention"]
 MUON_RATE, ADAM_RATE = 5e-3, 3e-3
 WARM_UP_STEPS, CONSTANT_UNTIL = 60, 0.25
 CHECKPOINT_SECONDS = 480.0
 
 
 def config(vocabulary: int) -> Gemma3TextConfig:
-    """About 4.7 million parameters."""
-    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    """About 8.5 million parameters."""
     return Gemma3TextConfig(
         vocab_size=vocabulary,
         hidden_size=256,
-        intermediate_size=640,
-        num_hidden_layers=6,
+        intermediate_size=896,
+        num_hidden_layers=len(PATTERN) * 3,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
         query_pre_attn_scalar=64,
         sliding_window=WINDOW,
-        layer_types=kinds * 2,
+        layer_types=PATTERN * 3,
         max_position_embeddings=2048,
         rope_parameters={
             "full_attention": {"rope_type": "default", "rope_theta": 1e6},
@@ -212,14 +214,19 @@ def rate(step: int, done: float) -> float:
 
 
 def load_weights(model: Gemma3ForCausalLM, path: Path) -> None:
-    """Take every tensor from a GGUF, widened to float32."""
+    """Take every tensor from a GGUF of this size or a smaller one, widened to float32."""
     checkpoint = open_checkpoint(path)
+    origin = growth.sources(checkpoint.config["num_hidden_layers"], model.config.num_hidden_layers, len(PATTERN))
     with torch.no_grad():
         for name, tensor in model.model.named_parameters():
-            info = checkpoint.info(name)
-            raw = checkpoint.source.read_rows(info.name, 0, 1 if tensor.dim() == 1 else len(tensor))
-            values = torch.from_numpy(dequantize(info.readable(), raw, tensor.shape[-1])).view_as(tensor)
-            tensor.copy_(values - 1 if tensor.dim() == 1 else values)
+            layer = re.match(r"layers\.(\d+)\.", name)
+            source, put_in = origin[int(layer[1])] if layer else (0, False)
+            info = checkpoint.info(re.sub(r"^layers\.\d+", f"layers.{source}", name))
+            raw = checkpoint.source.read_rows(info.name, 0, 1 if tensor.dim() == 1 else info.shape[0])
+            values = torch.from_numpy(dequantize(info.readable(), raw, info.shape[-1])).view(info.shape)
+            if put_in and re.search(r"post_(attention|feedforward)_layernorm", name):
+                values = values * growth.NEW_LAYER_SHARE
+            growth.fill(tensor, values - 1 if tensor.dim() == 1 else values)
     checkpoint.close()
 
 

@@ -80,13 +80,13 @@ def _file(rng: random.Random, split: Split) -> str:
     return f"{stem}.{rng.choice(lexicon.EXACT['ending'])}"
 
 
-def _grown(rng: random.Random, split: Split, grammar: dict[str, tuple[str, ...]], start: str) -> str:
-    text = rng.choice(grammar[start])
+def grown(rng: random.Random, split: Split, text: str) -> str:
+    """`text` with each `<symbol>` replaced by a sentence of the grammar or by what a filler gives."""
     while (at := text.find("<")) >= 0:
         end = text.index(">", at)
         symbol = text[at + 1 : end]
-        grown = rng.choice(grammar[symbol]) if symbol in grammar else fill(rng, split, symbol)[0]
-        text = text[:at] + grown + text[end + 1 :]
+        known = lexicon.GRAMMAR.get(symbol)
+        text = text[:at] + (rng.choice(known) if known else fill(rng, split, symbol)[0]) + text[end + 1 :]
     return text
 
 
@@ -103,7 +103,7 @@ def _known(name: str, capital: bool = False) -> Callable[[random.Random, Split],
 
 
 def _grammar(start: str) -> Callable[[random.Random, Split], str]:
-    return lambda rng, split: _grown(rng, split, lexicon.GRAMMAR, start)
+    return lambda rng, split: grown(rng, split, f"<{start}>")
 
 
 _TEXT: dict[str, Callable[[random.Random, Split], str]] = {

@@ -3,7 +3,7 @@
 import random
 from itertools import pairwise
 
-from bezel.training.data.everyday import Piece, Request, lexicon
+from bezel.training.data.everyday import Piece, Request, fillers, lexicon
 from bezel.training.data.example import Split, choose
 
 OPENERS, ASKS, REASONS, CLOSERS, JOINTS = (
@@ -11,6 +11,8 @@ OPENERS, ASKS, REASONS, CLOSERS, JOINTS = (
 )
 STRONG_JOINTS = tuple(joint for joint in JOINTS if joint[0] in ".;\n")
 PLAIN_JOINTS = (*STRONG_JOINTS, ", and ", " and ", ", oh and ", " - ", "; ", "? ", "! ")
+OPENER_MARKS = (", ", ". ", "! ", ": ", " - ", "... ", "; ", "\n", "? ")
+ASIDE_MARKS = (", ", ". ", ", so ", " - ", "; ", "! ", "... ", ", but ", ".\n")
 _CAPITALISED_AFTER = (". ", "? ", "! ", "\n")
 
 
@@ -42,12 +44,21 @@ def _joined(rng: random.Random, split: Split, requests: list[Request]) -> list[P
     return pieces
 
 
+def _marked(rng: random.Random, opener: str) -> str:
+    return opener if rng.random() < 0.6 else opener.rstrip(" ,.:!") + rng.choice(OPENER_MARKS)
+
+
+def _aside(rng: random.Random, split: Split) -> str:
+    """A remark that asks for nothing: "my aunt is baking, so "."""
+    return fillers.grown(rng, split, choose(rng, split, lexicon.GRAMMAR["aside"])) + choose(rng, split, ASIDE_MARKS)
+
+
 def _opening(rng: random.Random, split: Split, kind: str) -> str:
     opening = ""
-    if rng.random() < 0.25:
-        opening += choose(rng, split, OPENERS)
-    if rng.random() < 0.12:
-        opening += choose(rng, split, REASONS)
+    if rng.random() < 0.3:
+        opening += _marked(rng, choose(rng, split, OPENERS))
+    if rng.random() < 0.17:
+        opening += choose(rng, split, REASONS) if rng.random() < 0.6 else _aside(rng, split)
     if kind == "-" and rng.random() < 0.35:
         opening += choose(rng, split, ASKS)
     return opening
