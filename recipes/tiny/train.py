@@ -1,9 +1,9 @@
 """Trains tiny on generated data; stops and goes on from its last checkpoint.
 
-    python -m recipes.tiny.train RUN_FOLDER --minutes 150
-    python -m recipes.tiny.train RUN_FOLDER --minutes 90 --start src/bezel/tiny/tiny.gguf --rate 0.5
+    python -m recipes.tiny.train RUN_FOLDER --steps 4000
+    python -m recipes.tiny.train RUN_FOLDER --steps 2000 --start src/bezel/tiny/tiny.gguf --rate 0.5
 
-The second line trains an exported model further, at half the learning rate.
+The second line begins with an exported model, which may be smaller, at half the learning rate.
 Transformers' own Gemma 3 is what is trained, on packed rows: attention stays within an example, the loss falls on
 answers only. Matrices learn by Muon, embeddings and norms by AdamW.
 """
@@ -233,7 +233,7 @@ def load_weights(model: Gemma3ForCausalLM, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=150.0, help="training time over all runs of this folder")
+    parser.add_argument("--steps", type=int, default=4000, help="in all, over every run of this folder")
     parser.add_argument("--start", type=Path, help="a GGUF that an earlier run exported, to begin with its weights")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     options = parser.parse_args()
@@ -250,20 +250,20 @@ def main() -> None:
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    step, seconds, saved = 0, 0.0, options.folder / "checkpoint.pt"
+    step, saved = 0, options.folder / "checkpoint.pt"
     if saved.exists():
         state = torch.load(saved)
         model.load_state_dict(state["model"])
         for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
-        step, seconds = state["step"], state["seconds"]
+        step = state["step"]
     packer = Packer(tokenizer, seed=step)
     answers = Answers(model)
     compiled = torch.compile(answers)
-    total, last_saved, losses = options.minutes * 60, seconds, []
-    while seconds < total:
-        began = time.perf_counter()
-        rows = packer.next(seconds / total)
+    last_saved, losses = time.monotonic(), []
+    while step < options.steps:
+        done = step / options.steps
+        rows = packer.next(done)
         logits = compiled(rows.ids, rows.positions, rows.masks(), rows.places)
         loss = (functional.cross_entropy(logits.float(), rows.targets, reduction="none") * rows.weights).sum()
         loss = loss / rows.weights.sum()
@@ -271,19 +271,17 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for optimiser, base in zip(optimisers, (MUON_RATE, ADAM_RATE), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = base * options.rate * rate(step, seconds / total)
+                group["lr"] = base * options.rate * rate(step, done)
             optimiser.step()
             optimiser.zero_grad()
         step += 1
         losses.append(loss.item())
-        # The first step of a run compiles; its time is no training time.
-        seconds += min(time.perf_counter() - began, 5.0)
-        if seconds - last_saved > CHECKPOINT_SECONDS or seconds >= total:
-            last_saved = seconds
+        if time.monotonic() - last_saved > CHECKPOINT_SECONDS or step == options.steps:
+            last_saved = time.monotonic()
             state = {"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers]}
-            torch.save({**state, "step": step, "seconds": seconds}, saved.with_suffix(".new"))
+            torch.save({**state, "step": step}, saved.with_suffix(".new"))
             saved.with_suffix(".new").rename(saved)
-            report = {"step": step, "minutes": round(seconds / 60, 1), "loss": round(sum(losses) / len(losses), 4)}
+            report = {"step": step, "loss": round(sum(losses) / len(losses), 4)}
             print(json.dumps(report | exact_matches(compiled, packer)), flush=True)
             losses = []
 
