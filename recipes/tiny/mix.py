@@ -2,7 +2,7 @@
 
 import random
 
-from bezel.training.data import advisor, calls, copying, phrases, refusals, sums
+from bezel.training.data import advisor, calls, copying, phrases, refusals, results, sums
 from bezel.training.data.example import Example, Generator, Split
 
 
@@ -18,11 +18,12 @@ GENERATORS: dict[str, Generator] = {
     "phrases": phrases.sample,
     "refusals": refusals.sample,
     "copying": copying.sample,
+    "results": results.sample,
 }
 
 
 def token_shares(done: float) -> dict[str, float]:
     """Shares of tokens when `done` (0 to 1) of the run is over: copying first, then calls take its place."""
     copying_share = 0.12 if done < 0.1 else 0.05
-    rest = {"advisor": 0.18, "sums": 0.04, "phrases": 0.02, "refusals": 0.04}
+    rest = {"advisor": 0.18, "sums": 0.04, "phrases": 0.02, "refusals": 0.04, "results": 0.06}
     return {**rest, "copying": copying_share, "calls": 1 - copying_share - sum(rest.values())}

@@ -9,12 +9,12 @@ import pytest
 
 from bezel.testing import byte_tokenizer
 from bezel.text.template import ChatTemplate
-from bezel.training.data import advisor, calls, phrases, refusals, rendering
+from bezel.training.data import advisor, calls, phrases, refusals, rendering, results
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "tiny" / "chat_template.jinja"
 
 
-@pytest.mark.parametrize("generator", [calls, advisor, phrases, refusals])
+@pytest.mark.parametrize("generator", [calls, advisor, phrases, refusals, results])
 def test_the_template_writes_what_was_trained_on(generator: object) -> None:
     tokenizer = byte_tokenizer()
     template = ChatTemplate(tokenizer, TEMPLATE.read_text("utf-8"))

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from bezel.text.calls import Call, parse_calls
-from bezel.training.data import advisor, calls, copying, handwritten, phrases, refusals, sums
+from bezel.training.data import advisor, calls, copying, handwritten, phrases, refusals, results, sums
 from bezel.training.data.example import Example, Generator, Split
 
 SEED = 20_261
@@ -106,6 +106,7 @@ def generated(count: int) -> dict[str, tuple[float | None, list[Question]]]:
         "sums, unseen phrasings": (0.90, map(_exact, _drawn(sums.sample, "held_out", SEED))),
         "refusals, unseen shapes": (0.95, map(_exact, _drawn(refusals.sample, "held_out", SEED))),
         "phrases, unseen phrasings": (None, map(_exact, _drawn(phrases.sample, "held_out", SEED))),
+        "results told, unseen words": (None, map(_exact, _drawn(results.sample, "held_out", SEED))),
         "copying, unseen words": (None, map(_exact, _drawn(copying.sample, "held_out", SEED))),
     }
     return {name: (target, list(islice(questions, count))) for name, (target, questions) in sets.items()}
