@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bezel.backends.native import NativeBackend
+from bezel.generation.constraints.calls.forms import form_of
 from bezel.generation.constraints.choosing import choose_next
 from bezel.generation.constraints.compiling import Compiled, Compiler
 from bezel.generation.constraints.grammar import Grammar
@@ -79,6 +80,7 @@ def main() -> None:
         "step_ms": round(1000 * median(free), 2),
         "constrained_step_ms": round(1000 * median(held), 2),
         **_masks(backend, compiled),
+        **_calls(backend, Compiler(vocabulary)),
     }
     print(json.dumps(report))
 
@@ -121,6 +123,35 @@ def _masks(backend: NativeBackend, compiled: Compiled) -> dict[str, float]:
         "choice_ms": round(1000 * median(plain), 3),
         "accept_ms": round(1000 * median(whole), 3),
     }
+
+
+def _tool(number: int) -> dict[str, Any]:
+    place = {"type": "object", "properties": {"city": {"type": "string"}, "zip": {"type": "string", "maxLength": 9}}}
+    properties = {
+        "title": {"type": "string", "description": "What it is about."},
+        "kind": {"enum": ["one", "two", "three"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 9999},
+        "when": {"type": "string", "format": "date"},
+        "place": place,
+    }
+    parameters = {"type": "object", "properties": properties, "required": ["title", "count"]}
+    return {"type": "function", "function": {"name": f"function_{number}", "parameters": parameters}}
+
+
+def _calls(backend: NativeBackend, compiler: Compiler) -> dict[str, float]:
+    """Milliseconds for 20 tools: to compile them once, and what each answer waits for before its first token."""
+    tools, form = [_tool(number) for number in range(20)], form_of(backend.template.dialect)
+    began = time.perf_counter()
+    compiler.calls(form, tools)
+    report = {"tools_compile_ms": round(1000 * (time.perf_counter() - began), 2)}
+    for name, required in (("auto", False), ("required", True)):
+        waits = []
+        for _ in range(9):
+            began = time.perf_counter()
+            compiler.calls(form, tools).start(required).mask()
+            waits.append(time.perf_counter() - began)
+        report[f"tools_{name}_first_mask_ms"] = round(1000 * median(waits), 3)
+    return report
 
 
 if __name__ == "__main__":
