@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
+import bezel
 from bezel.errors import ConstraintError
 from bezel.generation.constraints.gate import Gate
 from bezel.structured import structure
@@ -89,6 +90,21 @@ def test_a_model_that_knows_its_schema_parses_itself() -> None:
     grammar, parse = structure(Model)
     assert json.loads(grammar.source) == {"type": "integer"}
     assert parse("3") == "parsed 3"
+
+
+def test_pydantic_models_are_made_of_answers() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    Line = pydantic.create_model(
+        "Line", item=(Literal["bolt", "nut"], ...), count=(Annotated[int, pydantic.Field(ge=1, le=9)], ...)
+    )
+    Order = pydantic.create_model(
+        "Order", lines=(Annotated[list[Line], pydantic.Field(min_length=1, max_length=2)], ...), express=(bool, False)
+    )
+    tiny = bezel.load("tiny")
+    for seed in range(3):
+        result = tiny.chat("Order.", schema=Order, temperature=1.0, seed=seed, max_tokens=300)
+        assert isinstance(result.parsed, Order) and isinstance(result.parsed.lines[0], Line)
+        assert all(1 <= line.count <= 9 for line in result.parsed.lines) and type(result.parsed.express) is bool
 
 
 def test_other_types_are_an_error() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from bezel.errors import ConstraintError
+from bezel.generation.constraints.closing import closed
 from bezel.generation.constraints.grammar import Grammar
 
 Parse = Callable[[str], Any]
@@ -47,7 +48,7 @@ def structure(schema: Any) -> tuple[Grammar, Parse]:
     if isinstance(schema, Mapping | bool | str):
         return Grammar.schema(schema), json.loads
     if callable(getattr(schema, "model_json_schema", None)):
-        return Grammar.schema(schema.model_json_schema()), schema.model_validate_json
+        return Grammar.schema(closed(schema.model_json_schema())), schema.model_validate_json
     writer = _Writer()
     whole = writer.schema(schema)
     if writer.definitions:

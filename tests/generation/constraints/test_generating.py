@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -17,6 +18,7 @@ from bezel.engine.request import Request
 from bezel.errors import ConstraintFailedError
 from bezel.generation.constraints.compiling import Compiler
 from bezel.generation.constraints.grammar import Grammar
+from bezel.generation.constraints.interface import Constraint
 from bezel.generation.constraints.vocabulary import Vocabulary
 from bezel.generation.drafters import PromptLookup
 from bezel.generation.loop import Step, generate
@@ -26,7 +28,7 @@ from bezel.generation.speculative import Speculation
 from bezel.kernels.library import Native
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
-from bezel.testing import instruction_sets, write_checkpoint
+from bezel.testing import GEMMA3, instruction_sets, write_checkpoint
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 
@@ -197,3 +199,40 @@ def test_drafts_alone_change_nothing(parts: tuple[TextModel, Compiler]) -> None:
         while engine.busy:
             found += [step for progress in engine.step() for step in progress.steps]
         assert found == wanted
+
+
+def test_a_long_prompt_is_read_anew_when_tokens_are_taken_back(tmp_path: Path) -> None:
+    """Two chunks and the window behind them are more blocks than a cache has: the old ones must go first."""
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path, config={**GEMMA3, "sliding_window": 1024}))
+    model = build(checkpoint.config, CheckpointWeights(checkpoint, Native(1)), 2048)
+    assert checkpoint.folder is not None
+    compiled = Compiler(Vocabulary(Tokenizer.from_folder(checkpoint.folder), model.vocabulary)).compile(
+        Grammar.schema(UNIQUE)
+    )
+    prompt, sampling = [2, *range(40, 240)] * 8, Sampling(temperature=2.0, seed=1)
+    constraint = Counting(compiled.start())
+    steps = list(generate(model, prompt, sampling, STOPS, 60, constraint=constraint))
+    assert constraint.taken_back
+    engine = Engine(model)
+    engine.add(Request(prompt, sampling, 60, STOPS, constraint=compiled.start()))
+    found: list[Step] = []
+    while engine.busy:
+        found += [step for progress in engine.step() for step in progress.steps]
+    assert found == steps
+
+
+class Counting:
+    """A constraint, and how often it took tokens back that stood before."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._constraint, self.taken_back = constraint, 0
+        self.mask, self.rewind = constraint.mask, constraint.rewind
+
+    @property
+    def holds(self) -> bool:
+        return self._constraint.holds
+
+    def accept(self, token: int) -> int:
+        count = self._constraint.accept(token)
+        self.taken_back += count > 1
+        return count

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bezel.errors import BezelError, ConstraintError
+from bezel.generation.constraints.closing import closed
 from bezel.generation.constraints.compiling import Compiler
 from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.constraints.vocabulary import Vocabulary
@@ -121,3 +122,15 @@ def test_a_pattern_for_every_string_but_a_few(excluded: list[str], text: str) ->
     for one in (text, *excluded, excluded[0] + "a", excluded[0][:-1]):
         assume("\x7f" not in one)  # llguidance wants this character escaped, which JSON does not ask for
         assert accepts(compiled.start(), json.dumps(one, ensure_ascii=False)) == (one not in excluded)
+
+
+def test_objects_are_closed_where_they_alone_name_their_members() -> None:
+    point = {"type": "object", "properties": {"x": {"properties": {"y": {}}}}}
+    shut = {"additionalProperties": False}
+    assert closed(point) == {**point, **shut, "properties": {"x": {"properties": {"y": {}}, **shut}}}
+    for open_one in ({}, {"type": "object"}, {**point, "additionalProperties": True}, {"const": point}, True):
+        assert "additionalProperties" not in json.dumps(closed(open_one)) or open_one["additionalProperties"] is True
+    listed = {"items": {"$ref": "#/$defs/p"}, "$defs": {"p": {"properties": {}}}, "anyOf": [{"properties": {}}]}
+    assert closed(listed)["$defs"]["p"] == closed(listed)["anyOf"][0] == {"properties": {}, **shut}
+    combined = {"allOf": [{"$ref": "#/$defs/p"}, {"properties": {"b": {}}}], "$defs": {"p": {"properties": {}}}}
+    assert closed(combined) == combined

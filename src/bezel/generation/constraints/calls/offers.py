@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bezel.errors import ConstraintError
+from bezel.generation.constraints.closing import closed, names_its_members
 from bezel.generation.constraints.references import draft_of
-
-# Where an object's members may be named by more than its own `properties`, it is left as open as it is.
-_COMBINING = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef", "dependentSchemas"))
-_NAMING = frozenset(("patternProperties", "additionalProperties", "unevaluatedProperties", "propertyNames"))
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,9 @@ class Offers:
                 copied = json.loads(json.dumps(schema, allow_nan=False))
             except (TypeError, ValueError, RecursionError) as error:
                 raise ConstraintError(f"the parameters of {function['name']} are not JSON ({error})") from None
-            if not (_COMBINING | _NAMING) & copied.keys():
+            if names_its_members(copied):
                 copied.setdefault("properties", {})
-            found[function["name"]] = _identified(_closed({"type": "object", **copied}), len(found))
+            found[function["name"]] = _identified(closed({"type": "object", **copied}), len(found))
         return cls(found)
 
     def source(self) -> str:
@@ -80,18 +77,3 @@ def _identified(schema: dict[str, Any], number: int) -> dict[str, Any]:
         schema = {"allOf": [{"$ref": schema.pop("$ref")}], **schema}
     name = "id" if draft_of(schema) == 4 else "$id"
     return {name: f"https://tools.invalid/{number}", **schema}
-
-
-def _closed(schema: Any) -> Any:
-    """`schema` without further members for objects that declare theirs."""
-    if not isinstance(schema, dict):
-        return schema
-    closed = dict(schema)
-    if isinstance(schema.get("items"), dict):
-        closed["items"] = _closed(schema["items"])
-    declared = schema.get("properties")
-    if isinstance(declared, dict):
-        closed["properties"] = {name: _closed(part) for name, part in declared.items()}
-        if not (_COMBINING | _NAMING) & schema.keys():
-            closed["additionalProperties"] = False
-    return closed
