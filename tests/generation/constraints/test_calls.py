@@ -35,6 +35,7 @@ DIALECTS = (PROMPTED, FUNCTION_GEMMA, GEMMA_4)
 CONTROL = [
     *(piece for dialect in (FUNCTION_GEMMA, GEMMA_4) for piece in (*dialect.pieces.call, dialect.pieces.quote)),
     "<start_function_response>",
+    *GEMMA_4.pieces.thought,
 ]
 EXAMPLES = int(os.environ.get("BEZEL_EXAMPLES", "60"))
 LONGEST = 400
@@ -253,6 +254,18 @@ def test_arguments_are_those_of_the_schema(
 def _tree_order(key: str) -> tuple[bool, bool]:
     """JSON members come in the schema's order, of which only the tree's matters here."""
     return key == "kids", False
+
+
+def test_thoughts_may_stand_before_calls_and_no_other_control_piece(compiler: Compiler) -> None:
+    tokenizer, tools = compiler.vocabulary.tokenizer, [tool("f")]
+    begins, ends = (tokenizer.control_pieces[piece] for piece in GEMMA_4.pieces.thought)
+    call = spelled(tokenizer, GEMMA_4, Call("f", {}))
+    ids = [begins, *tokenizer.encode("thought"), ends, *call, 1]
+    assert follows(compiler, compiler.calls(form_of(GEMMA_4), tools).start(), ids) == len(ids)
+    free = compiler.calls(form_of(GEMMA_4), tools).start().mask()
+    text = {piece for piece, i in tokenizer.control_pieces.items() if int(free[i // 32]) >> i % 32 & 1}
+    ended = {tokenizer.piece(i) for i in tokenizer.stop_ids}
+    assert text - ended == {GEMMA_4.pieces.call[0], *GEMMA_4.pieces.thought}
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)

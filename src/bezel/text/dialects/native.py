@@ -22,12 +22,13 @@ _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "Fal
 
 @dataclass(frozen=True)
 class Pieces:
-    """The control pieces of a native form."""
+    """The control pieces of a native form. `thought`: those around what a model thinks before it answers."""
 
     declare: tuple[str, str]
     call: tuple[str, str]
     respond: tuple[str, str]
     quote: str
+    thought: tuple[str, ...] = ()
 
 
 FUNCTION_GEMMA = Pieces(
@@ -37,7 +38,11 @@ FUNCTION_GEMMA = Pieces(
     "<escape>",
 )
 GEMMA_4 = Pieces(
-    ("<|tool>", "<tool|>"), ("<|tool_call>", "<tool_call|>"), ("<|tool_response>", "<tool_response|>"), '<|"|>'
+    ("<|tool>", "<tool|>"),
+    ("<|tool_call>", "<tool_call|>"),
+    ("<|tool_response>", "<tool_response|>"),
+    '<|"|>',
+    ("<|channel>", "<channel|>"),
 )
 
 

@@ -31,13 +31,13 @@ class Text(Protocol):
 class Calls:
     """Compiled for the tools of a request. `text` begins the text of one answer, `call` a call that must be.
 
-    `openers`: the control pieces that may stand in the text.
+    `pieces`: the control pieces that may stand in the text.
     """
 
     vocabulary: Vocabulary
     text: Callable[[], Text]
     call: Callable[[], Following]
-    openers: tuple[int, ...] = ()
+    pieces: tuple[int, ...] = ()
 
     def start(self, required: bool = False) -> Answering:
         """A constraint for one answer; with `required` it begins with a call."""
@@ -49,7 +49,7 @@ class Answering:
 
     def __init__(self, calls: Calls, required: bool) -> None:
         self._calls, self._required = calls, required
-        self._free = with_bits(calls.vocabulary.content, (*calls.vocabulary.stops, *calls.openers))
+        self._free = with_bits(calls.vocabulary.content, (*calls.vocabulary.stops, *calls.pieces))
         self._begin()
 
     def _begin(self) -> None:

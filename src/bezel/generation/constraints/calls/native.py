@@ -60,7 +60,8 @@ class NativeForm:
 
         judge = ReadJudge.of(offers, compiler.vocabulary, lambda: native.NativeReader(self.pieces))
         compiled = compiler.loosened(offers.arguments(), grammar, judge, (opening, closing, quote))
-        return Calls(compiler.vocabulary, lambda: Between(compiled, opening), compiled.start, (opening,))
+        thought = (ids[piece] for piece in self.pieces.thought if piece in ids)
+        return Calls(compiler.vocabulary, lambda: Between(compiled, opening), compiled.start, (opening, *thought))
 
 
 class Between:
