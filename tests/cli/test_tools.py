@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bezel.api import Model
 from bezel.cli.main import app
-from bezel.errors import InvalidRequestError, ToolError
+from bezel.errors import InvalidRequestError, ToolChoiceError, ToolError
 
 TOOL = 'def get_weather(city: str) -> str:\n    """Weather in a city."""\n    return "sunny in " + city\n'
 SCHEMA = {
@@ -44,6 +44,17 @@ def test_functions_of_a_module_are_executed(module: Path) -> None:
     done = ran("run", "--tools", module, "--max-rounds", 1, "-t", 0, QUESTION)
     assert 'get_weather({"city":"Oslo"})' in done.stdout
     assert "get_weather -> sunny in Oslo" in done.stderr and "no answer in words after 1 rounds" in done.stderr
+
+
+def test_a_call_may_be_required_or_named_or_none(tmp_path: Path) -> None:
+    other = json.loads(json.dumps(SCHEMA).replace("get_weather", "get_time"))
+    schemas = tmp_path / "tools.json"
+    schemas.write_text(json.dumps([SCHEMA, other]))
+    asked = ("run", "--tools", schemas, "-t", 0, "-n", 60, "--json", "Hello!")
+    for choice, names in (("required", {"get_weather", "get_time"}), ("get_time", {"get_time"}), ("none", set())):
+        called = {call["name"] for call in json.loads(ran(*asked, "--tool-choice", choice).stdout)["calls"]}
+        assert called <= names and bool(called) == bool(names)
+    assert isinstance(ran(*asked, "--tool-choice", "no_tool").exception, ToolChoiceError)
 
 
 def test_schemas_of_a_file_are_never_executed(tmp_path: Path, module: Path) -> None:

@@ -51,6 +51,9 @@ def run(
     style: options.Style = None,
     tools: options.Tools = None,
     mcp: options.Mcp = None,
+    tool_choice: Annotated[
+        str | None, typer.Option(help="auto, none, required, or the name of the tool that is called first.")
+    ] = None,
     max_rounds: options.MaxRounds = 8,
     stats: Annotated[bool, typer.Option("--stats", help="Print token counts and speed to standard error.")] = False,
     as_json: options.Json = False,
@@ -80,8 +83,14 @@ def run(
             choices=[choice.strip() for choice in choices.split(",")] if choices else None,
             grammar=_text(grammar) if grammar else None,
             max_tokens=max_tokens,
+            tool_choice=_choice(tool_choice) if tool_choice else None,
         )
         _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)
+
+
+def _choice(text: str) -> Any:
+    """A tool choice as the command line spells it."""
+    return text if text in ("auto", "none", "required") else {"type": "function", "function": {"name": text}}
 
 
 def _answer(
