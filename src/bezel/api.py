@@ -173,6 +173,10 @@ class Model:
         """Logits after every token: float32 [T, vocabulary]."""
         return loop.all_logits(self._backend.model, token_ids)
 
+    def next_logits(self, token_ids: Sequence[int]) -> F32:
+        """Logits of what comes behind the tokens: float32 [vocabulary]."""
+        return loop.next_logits(self._backend.model, token_ids)
+
     def logprobs(self, token_ids: Sequence[int]) -> F32:
         """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
         return loop.token_logprobs(self._backend.model, token_ids)

@@ -34,6 +34,10 @@ class ConstraintFailedError(BezelError, RuntimeError):
     """No answer that the constraint allows was found; what was generated so far is dropped."""
 
 
+class ContentBlockedError(BezelError, PermissionError):
+    """A classifier found that a message or an answer violates a policy."""
+
+
 class UnknownModelError(BezelError, LookupError):
     """A model name that neither the catalogue nor the hub nor the file system knows."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, bench, chat, eval_, list_, pull, quantize, run, show, slice_
+from bezel.cli import advise, bench, chat, check, eval_, list_, pull, quantize, run, show, slice_
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("slice")(slice_.slice_)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("advise")(advise.advise)
+app.command("check")(check.check)
 app.command("eval")(eval_.eval_)
 app.command("bench")(bench.bench)
 

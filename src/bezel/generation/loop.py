@@ -134,6 +134,16 @@ def all_logits(model: TextModel, tokens: Sequence[int]) -> F32:
     return np.concatenate(list(prefill(model, cache, tokens, every_row=True)))
 
 
+def next_logits(model: TextModel, tokens: Sequence[int]) -> F32:
+    """Logits of what comes behind `tokens`: float32 [vocabulary]."""
+    check_tokens(model, tokens)
+    cache = Cache(model.cache_spec, len(tokens))
+    cache.begin(0)
+    *_, last = prefill(model, cache, tokens)
+    found: F32 = last[-1].copy()
+    return found
+
+
 def token_logprobs(model: TextModel, tokens: Sequence[int]) -> F32:
     """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
     check_tokens(model, tokens)

@@ -1,0 +1,1 @@
+"""What may be asked and answered: classifiers, and the text that they are shown."""
