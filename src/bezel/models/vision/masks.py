@@ -50,10 +50,10 @@ class MaskDecoder:
     def load(cls, path: Path | str) -> MaskDecoder:
         """Read `vae-oid.npz`. Pickles in it are never read. Raises ModelFileError."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 names = [*(f"{name}.{part}" for name in _SHAPES for part in ("weight", "bias")), _EMBEDDING]
                 return cls({name: np.asarray(file[name], np.float32) for name in names if name in file})
-        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise ModelFileError(f"{path}: {error}; download vae-oid.npz again") from None
 
     def mask(self, codes: Sequence[int]) -> F32:
