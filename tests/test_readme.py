@@ -42,6 +42,8 @@ def test_a_command_line_of_the_readme_works(command: str, tmp_path: Path, monkey
     _, verb, *arguments = shlex.split(after)
     if any("someone/" in argument for argument in arguments):
         pytest.skip("names a file on a hub")
+    if verb == "check":
+        pytest.skip("needs a ShieldGemma")
     arguments = [local(argument) for argument in arguments]
     if verb == "quantize":
         arguments[arguments.index("Q4_0")] = "Q8_0"  # what tiny is stored in; a second rounding is refused
