@@ -34,8 +34,11 @@ class ReadJudge:
         return None if place is None else Fault(0, size, place)
 
     def early_fault(self, tokens: Sequence[int]) -> Fault | None:
-        """See `Judge.early_fault`: one call is judged as a whole."""
-        return None
+        """See `Judge.early_fault`: a call counts once its arguments are closed, though its last piece is missing."""
+        if b"}" not in self.vocabulary.bytes_of(tokens[-1:])[0]:
+            return None
+        events = self._events(tokens)
+        return self.fault(tokens) if any(isinstance(event, CallFinished) for event in events) else None
 
     def wrong(self, events: Sequence[object]) -> str | None:
         """Where a reader's events are not calls with valid arguments alone."""

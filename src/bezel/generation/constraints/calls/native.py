@@ -17,6 +17,7 @@ from llguidance import LLMatcher
 from bezel.errors import ConstraintError
 from bezel.generation.constraints.calls.answering import Calls
 from bezel.generation.constraints.calls.judges import ReadJudge
+from bezel.generation.constraints.calls.meeting import meet
 from bezel.generation.constraints.calls.offers import Offers
 from bezel.generation.constraints.calls.texts import text_pattern
 from bezel.generation.constraints.compiling import Compiled, Compiler
@@ -220,31 +221,8 @@ class Writer:
         return self._names[f"$ref {name}"]
 
     def _merged(self, parts: Sequence[Any]) -> Any:
-        """One schema for several that hold together; of two that say different things of a word the last counts."""
-        if False in parts:
-            return False
-        merged: dict[str, Any] = {}
-        for part in parts:
-            for word, said in ({} if part is True else part).items():
-                if word in ("properties", "required", "anyOf", "allOf") and word in merged:
-                    merged[word] = self._both(word, merged[word], said)
-                elif word in merged and merged[word] != said:
-                    self.wider.add(f"two of {word}")
-                    merged[word] = said
-                else:
-                    merged[word] = said
-        return merged
-
-    def _both(self, word: str, one: Any, other: Any) -> Any:
-        if word == "required":
-            return [*one, *(name for name in other if name not in one)]
-        if word == "allOf":
-            return [*one, *other]
-        if word == "anyOf":
-            self.wider.add("two of anyOf")
-            return other
-        shared = {name: self._merged([one[name], other[name]]) for name in one.keys() & other.keys()}
-        return {**one, **other, **shared}
+        """One schema for several that hold together."""
+        return meet(parts, self.definitions, self.wider)
 
     def _array(self, schema: Mapping[str, Any]) -> str:
         least, most = schema.get("minItems", 0), schema.get("maxItems")

@@ -19,22 +19,26 @@ FORMATS = {
 """What a format's texts look like at least; the validator knows the rest."""
 _EXACT = frozenset(("uuid", "ipv4"))
 # Classes that ECMAScript, whose patterns JSON Schema has, and llguidance read alike.
-_ALIKE = re.compile(r"(?:[A-Za-z0-9 _,:;@%&=<>~!#'\"-]|[()|?+*{}\[\]^]|\\[.\-/\\()\[\]{}+*?|^$])*")
+_ALIKE = re.compile(r"(?:[A-Za-z0-9 _,:;@%&=<>~!#'\"-]|\[\\s\\S\]|[()|?+*{}\[\]^]|\\[.\-/\\()\[\]{}+*?|^$])*")
 
 
 def text_pattern(schema: Mapping[str, Any], readable: Callable[[str], bool]) -> tuple[str | None, bool]:
-    """A terminal for the texts of `schema` that are not empty (None: for every text), and whether it is exact."""
+    """A terminal for the texts of `schema` that are not empty (None: for every text), and whether it is exact.
+
+    `pattern` may be a list of patterns that all hold.
+    """
     parts, exact = [], True
     least, most = max(1, schema.get("minLength", 0)), schema.get("maxLength")
     if least > 1 or most is not None:
         parts.append(f"(?s:.){{{least},{'' if most is None else max(most, least)}}}")
-    if "pattern" in schema:
-        found = _whole(schema["pattern"])
+    patterns = schema.get("pattern", [])
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        found = _whole(pattern)
         if found is None or not readable(found):
             exact = False
-        else:
-            parts.append(found)
-            exact = _ALIKE.fullmatch(found) is not None
+            continue
+        parts.append(found)
+        exact = exact and _ALIKE.fullmatch(found) is not None
     if "format" in schema:
         exact = exact and schema["format"] in _EXACT
         if schema["format"] in FORMATS:
@@ -50,13 +54,14 @@ def _whole(pattern: str) -> str | None:
     starts, ends = inner.startswith("^"), re.search(r"(?<!\\)(\\\\)*\$$", inner) is not None
     inner = inner[1:] if starts else inner
     inner = inner[:-1] if ends else inner
-    unquoted = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", inner, flags=re.DOTALL)
-    if re.search(r"[\^$]|\\b|\(\?[^:]", unquoted):
+    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", inner, flags=re.DOTALL)
+    if re.search(r"[\^$]|\(\?[^:]", plain) or re.search(r"\\[bB1-9kpP]", inner):
         return None
-    if "|" in re.sub(r"\([^()]*\)", "", unquoted) and (starts or ends):
-        return None
-    grouped = f"({inner})"
-    return f"{'' if starts else '(?s:.)*'}{grouped}{'' if ends else '(?s:.)*'}"
+    while (shorter := re.sub(r"\([^()]*\)", "", plain)) != plain:
+        plain = shorter
+    if "|" in plain and (starts or ends):
+        return None  # the anchors belong to one branch each
+    return f"{'' if starts else '(?s:.)*'}({inner}){'' if ends else '(?s:.)*'}"
 
 
 def _slashed(pattern: str) -> str:
