@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 
 from bezel.errors import InvalidRequestError
-from bezel.kernels.formats import quantize
+from bezel.kernels.formats import dequantize, quantize
 from bezel.kernels.interface import CACHE_FORMATS, Format, KVView, Rope, Segment, cache_width
 from bezel.kernels.library import Native
-from bezel.kernels.reference import Reference
+from bezel.kernels.reference import Reference, pair_dots
 from bezel.testing import instruction_sets
 
 REFERENCE = Reference()
 Sets = Callable[..., Native]
 
 SETS = instruction_sets()
+WITH_PAIR_DOTS = ("avx512_bf16",)
 pytestmark = pytest.mark.skipif(not SETS and not os.environ.get("CI"), reason="the compiled kernels are not built")
 
 
@@ -82,7 +83,31 @@ def test_other_products_agree_to_rounding(native: Sets, format: Format, rows: in
     matrix, expected = pair(kernels, format, rows, 91 if format.block_elements == 1 else 512)
     x = normal(4, tokens, matrix.columns)
     wanted = REFERENCE.linear(expected, x)
+    if format is Format.BF16 and kernels.isa in WITH_PAIR_DOTS:
+        wanted = pair_dots(dequantize(format, expected.raw, expected.columns), x)
     np.testing.assert_allclose(kernels.linear(matrix, x), wanted, atol=2e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 16, 17, 90, 1028])
+@pytest.mark.parametrize("tokens", [1, 5, 6, 13])
+def test_bf16_products_keep_sixteen_bits_of_activations(native: Sets, columns: int, tokens: int) -> None:
+    kernels = native()
+    weights = dequantize(Format.BF16, quantize(Format.BF16, normal(32, 53, columns)), columns)
+    weights[7], weights[52, 0] = 0, 60
+    matrix = kernels.allocate(Format.BF16, 53, columns)
+    kernels.store_rows(matrix, 0, quantize(Format.BF16, weights[:35]))
+    kernels.store_rows(matrix, 35, quantize(Format.BF16, weights[35:]))
+    x = normal(33, tokens, columns)
+    x[0], x[-1, -1] = 0 if tokens > 1 else x[0], -90
+    exact = x.astype(np.float64) @ weights.astype(np.float64).T
+    w, a = np.abs(weights), np.abs(x)
+    off = 2.0**-16 * (a.max(1)[:, None] * w.sum(1) + a.sum(1)[:, None] * w.max(1)) + 1e-6 * (a @ w.T)
+    assert (np.abs(kernels.linear(matrix, x) - exact) <= off).all()
+
+
+def test_bf16_rows_have_an_end() -> None:
+    with pytest.raises(ValueError, match="133145 columns are more"):
+        Native(threads=1).allocate(Format.BF16, 1, 133145)
 
 
 @pytest.mark.parametrize("format", list(Format))

@@ -5,7 +5,7 @@ import pytest
 
 from bezel.kernels.formats import dequantize, quantize
 from bezel.kernels.interface import CACHE_FORMATS, Format, KVView, Rope, Segment, cache_width
-from bezel.kernels.reference import Reference, quantize_activations, weight_codes
+from bezel.kernels.reference import Reference, pair_dots, quantize_activations, weight_codes
 
 OPS = Reference()
 
@@ -41,6 +41,16 @@ def test_quantised_products_are_exact_in_integers(format: Format) -> None:
     assert np.abs(x_codes).max() == 127
     exact = np.einsum("tgi,rgi,tg,rg->tr", x_codes, codes, x_scales.astype(np.float64), scales.astype(np.float64))
     np.testing.assert_allclose(OPS.linear(matrix, x), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_products_in_parts_lose_far_less_than_one_rounding() -> None:
+    weights = dequantize(Format.BF16, quantize(Format.BF16, normal(14, 40, 300)), 300)
+    x = normal(15, 6, 300)
+    x[3] = 0
+    exact = x.astype(np.float64) @ weights.astype(np.float64).T
+    rounded = dequantize(Format.BF16, quantize(Format.BF16, x), 300).astype(np.float64) @ weights.T
+    assert np.abs(pair_dots(weights, x) - exact).max() < np.abs(rounded - exact).max() / 30
+    assert not pair_dots(weights, x)[3].any()
 
 
 def test_a_group_of_zeros_stays_zero() -> None:

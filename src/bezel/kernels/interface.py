@@ -168,7 +168,7 @@ class Kernels(Protocol):
         Q4_0, Q5_0, Q8_0: x is rounded per group of 32 to int8 (scale = amax / 127, round half to even); the dot
         of a group is exact int32, multiplied by (weight scale * x scale) and added in group order.
         Q4_K, Q5_K, Q6_K: x is rounded alike; the rest is float32. Other formats: weights widened to float32, products
-        added in float32.
+        added in float32; where the processor has dot products of BF16, BF16 as `reference.pair_dots` says.
         """
 
     def embed(self, matrix: Any, ids: I32, scale: float) -> F32:

@@ -26,17 +26,19 @@ from bezel.kernels.tables import TablesNative
 from bezel.kernels.tape import Tape, raise_for
 from bezel.settings import default_threads
 
-ABI_VERSION = 9
+ABI_VERSION = 10
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
     Format.Q8_0: (32 + 512, 32),
-    Format.BF16: (64, 2),
+    Format.BF16: (128, 4),
     Format.Q4_K: (64 + 8 * (32 + 256), 256),
     Format.Q5_K: (64 + 8 * (32 + 512), 256),
     Format.Q6_K: (32 + 8 * (32 + 512), 256),
 }
 _LANES = 16
+_BF16_HEAD = 64
+_MOST_BF16_COLUMNS = (2**31 - 1) // 127**2  # whose int8 products cannot overflow an int32
 _MOST_SLOTS = 256
 
 
@@ -59,7 +61,9 @@ class Matrix:
 
 
 def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> tuple[Format, Access, int]:
-    """How a matrix is kept, and its bytes. ValueError where blocks do not divide the columns."""
+    """How a matrix is kept, and its bytes. ValueError where blocks do not divide the columns, or are too many."""
+    if format is Format.BF16 and columns > _MOST_BF16_COLUMNS:
+        raise ValueError(f"{columns} columns are more than the {_MOST_BF16_COLUMNS} that a row of BF16 may have")
     if format is Format.Q5_0:
         format = Format.Q8_0
     access = access if format in SPARSE_FORMATS else Access.WHOLE
@@ -69,7 +73,8 @@ def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOL
     if format not in _INTERLEAVED or access is Access.ROWS:
         return format, access, rows * row_bytes
     size_of_group, group = _INTERLEAVED[format]
-    return format, access, -(-rows // _LANES) * -(-columns // group) * size_of_group
+    head = _BF16_HEAD if format is Format.BF16 else 0
+    return format, access, -(-rows // _LANES) * (head + -(-columns // group) * size_of_group)
 
 
 def _path() -> Path:

@@ -42,6 +42,26 @@ def quantize_activations(x: F32) -> tuple[NDArray[np.int32], F32]:
     return np.rint(groups * inverse[..., None]).astype(np.int32), largest / np.float32(127)
 
 
+def rounded_rows(x: F32) -> tuple[NDArray[np.int64], F32]:
+    """Round each row of [R, n] to int8 by its largest magnitude: codes int64 [R, n], scales float32 [R]."""
+    largest = np.abs(x).max(axis=1)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    return np.rint(x * inverse[:, None]).astype(np.int64), largest / np.float32(127)
+
+
+def pair_dots(weights: F32, x: F32) -> F32:
+    """x [T, n] @ weights.T for BF16 weights [rows, n], as sets with dot products of BF16 make it: [T, rows].
+
+    x rounded to BF16 meets the weights in float32. What that leaves of x, and the weights once more, are rounded to
+    int8 by the largest of each row, and their dot is exact.
+    """
+    high = dequantize(Format.BF16, quantize(Format.BF16, x), x.shape[1])
+    rest_codes, rest_scales = rounded_rows(x - high)
+    codes, scales = rounded_rows(weights)
+    dots = (rest_codes @ codes.T).astype(np.float32)
+    return np.stack([weights @ row for row in high]) + dots * (rest_scales[:, None] * scales)
+
+
 def weight_codes(matrix: Matrix) -> tuple[NDArray[np.int32], F32]:
     """Q4_0, Q5_0 or Q8_0 codes int32 [rows, groups, 32] and scales float32 [rows, groups]."""
     blocks = exactly_q8_0(matrix.format, matrix.raw, matrix.columns).reshape(matrix.rows, -1, Format.Q8_0.block_bytes)

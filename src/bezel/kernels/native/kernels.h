@@ -6,6 +6,13 @@
    fma_part(a, b, c)      a * b + c
    TOKENS                 rows of x whose sums over two blocks fit into the registers
 
+   and where there are dot products of BF16, PAIR_DOTS defined and
+
+   dot2(sum, w, x)        sum + w.x of 2 BF16 a lane, x repeated in every lane
+   rounded_bf16(v)        16 floats rounded to BF16, to nearest even
+   store_upper16(p, v)    the upper halves of 16 floats
+   store_bytes16(p, v)    the lowest bytes of 16 integers
+
    and for attention, over 16 lanes:
 
    codes16(p)             16 signed bytes as integers
@@ -62,8 +69,29 @@ INLINE v16f fma16(v16f a, v16f b, v16f c) {
     return c;
 }
 
+/* `sum` gains a.b lane by lane; what is left behind the last 16 goes to the first lanes. */
+INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
+    long i = 0;
+    for (; i + 16 <= count; i += 16) sum = fma16(load16(a + i), load16(b + i), sum);
+    if (i < count) {
+        v16f last_a = all16(0), last_b = all16(0);
+        memcpy(&last_a, a + i, 4 * (count - i));
+        memcpy(&last_b, b + i, 4 * (count - i));
+        sum += last_a * last_b;
+    }
+    return sum;
+}
+
 #include "packing.h"
 #include "products.h"
+#include "k_products.h"
+#ifdef PAIR_DOTS
+#include "pair_dots.h"
+#else
+#include "pairs.h"
+#endif
+#include "whole_products.h"
+#include "linear.h"
 #include "norms.h"
 #include "cache.h"
 #include "attention.h"

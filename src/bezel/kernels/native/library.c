@@ -7,7 +7,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 9; }
+EXPORT int bezel_abi_version(void) { return 10; }
 
 /* The instruction sets that this processor can run, plainest first and best last, with spaces between. */
 EXPORT const char *bezel_instruction_sets(void) {
@@ -18,7 +18,8 @@ EXPORT const char *bezel_instruction_sets(void) {
     int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vnni");
-    return avx512 ? "portable avx2 avx512" : "portable avx2";
+    if (!avx512) return "portable avx2";
+    return __builtin_cpu_supports("avx512bf16") ? "portable avx2 avx512 avx512_bf16" : "portable avx2 avx512";
 #elif defined(__aarch64__) && defined(__linux__)
     const unsigned long dot_products = 1 << 20; /* HWCAP_ASIMDDP, which older headers lack */
     return getauxval(AT_HWCAP) & dot_products ? "portable neon" : "portable";

@@ -5,7 +5,8 @@
    lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
    whose negative multiple the products start from.
 
-   BF16 rows are interleaved by 16 too: 64 bytes hold two consecutive columns of 16 rows.
+   BF16 rows are interleaved by 16 too: the largest magnitudes of 16 rows as float32, then two consecutive columns of
+   the 16 rows in every 64 bytes, and zeros up to a multiple of 4 columns.
 
    Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales (and 16 of the minima but for Q6_K), then 8 groups
    of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
@@ -15,9 +16,12 @@
 
 INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
 
+/* Of a block of 16 BF16 rows. */
+INLINE long pair_bytes(long columns) { return 64 * (1 + (columns + 3) / 4 * 2); }
+
 /* Where a weight of an interleaved BF16 matrix lies. */
 INLINE long pair_place(long row, long column, long columns) {
-    return ((row / LANES * ((columns + 1) / 2) + column / 2) * LANES + row % LANES) * 4 + column % 2 * 2;
+    return row / LANES * pair_bytes(columns) + 64 * (1 + column / 2) + row % LANES * 4 + column % 2 * 2;
 }
 
 /* Bytes of a row in GGUF's layout. */
@@ -106,8 +110,21 @@ INLINE void pack_k(const Packing *p, long row, const uint8_t *raw, const int for
     }
 }
 
+INLINE void put_largest(const Packing *p, long row, const uint8_t *raw) {
+    uint16_t largest = 0;
+    for (long i = 0; i < p->columns; i++) {
+        uint16_t bits;
+        memcpy(&bits, raw + 2 * i, 2);
+        bits &= 0x7fff;
+        if (bits > largest) largest = bits;
+    }
+    uint32_t as_float = (uint32_t)largest << 16;
+    memcpy(p->data + row / LANES * pair_bytes(p->columns) + row % LANES * 4, &as_float, 4);
+}
+
 INLINE void pack_pairs(const Packing *p, long row, const uint8_t *raw) {
     uint8_t *at = p->data + pair_place(row, 0, p->columns);
+    put_largest(p, row, raw);
     for (long i = 0; i < p->columns / 2; i++) memcpy(at + 64 * i, raw + 4 * i, 4);
     if (p->columns % 2) memcpy(at + 64 * (p->columns / 2), raw + 2 * (p->columns - 1), 2);
 }
@@ -125,6 +142,7 @@ INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
     long stride = row_bytes(p->format, p->columns);
     if (p->format == BF16) {
         uint8_t *at = p->data + pair_place(row, 0, p->columns);
+        for (int lane = 0; lane < LANES; lane++) put_largest(p, row + lane, raw + lane * stride);
         for (long i = 0; i < p->columns / 2; i++) pack_words(at + 64 * i, raw + 4 * i, stride, 0);
         return;
     }

@@ -11,6 +11,7 @@ typedef float v16f __attribute__((vector_size(64)));
 typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef int8_t v16c __attribute__((vector_size(16)));
+typedef uint16_t v16s __attribute__((vector_size(32)));
 
 /* The processor's own vectors, of which 16 lanes are PARTS: what sums are kept in, since the compiler holds wider ones
    in memory. */
