@@ -135,7 +135,7 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(native: Sets, fo
 
 
 @pytest.mark.parametrize("isa", SETS)  # an emulated processor cannot see this process' files
-@pytest.mark.parametrize("format", [f for f in Format if f is not Format.Q5_0])
+@pytest.mark.parametrize("format", Format)
 def test_rows_come_from_a_file_as_from_memory(isa: str, format: Format, tmp_path: Path) -> None:
     kernels = Native(2, isa)
     raw = raw_rows(format, 53, 512)

@@ -147,7 +147,7 @@ class Kernels(Protocol):
     name: str
 
     def allocate(self, format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> Any:
-        """An empty packed matrix, whose format may be another that holds the same values (Q5_0 becomes Q8_0).
+        """An empty packed matrix, whose format may be another of the same values (Q5_0 by rows or columns: Q8_0).
 
         Fill it with `store_rows` or, for access as a whole, `load_rows`. Access to ROWS or COLUMNS is a wish, for
         `sparse_mlp`: a format that cannot be read in parts is laid out whole.

@@ -30,11 +30,12 @@ ABI_VERSION = 10
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
     Format.Q4_0: (32 + 256, 32),
+    Format.Q5_0: (32 + 256 + 64, 32),
     Format.Q8_0: (32 + 512, 32),
     Format.BF16: (128, 4),
     Format.Q4_K: (64 + 8 * (32 + 256), 256),
-    Format.Q5_K: (64 + 8 * (32 + 512), 256),
-    Format.Q6_K: (32 + 8 * (32 + 512), 256),
+    Format.Q5_K: (64 + 8 * (32 + 256 + 64), 256),
+    Format.Q6_K: (32 + 8 * (32 + 256 + 128), 256),
 }
 _LANES = 16
 _BF16_HEAD = 64
@@ -46,7 +47,7 @@ _MOST_SLOTS = 256
 class Matrix:
     """A packed weight matrix: GGUF's own layout for F32, F16 and access by rows, else interleaved by 16 rows.
 
-    Q5_0 is kept as Q8_0, of the same values. native/sparse.h has the layout for access by columns.
+    Q5_0 by rows or columns is kept as Q8_0, of the same values. native/sparse.h has the layout for access by columns.
     """
 
     format: Format
@@ -64,7 +65,7 @@ def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOL
     """How a matrix is kept, and its bytes. ValueError where blocks do not divide the columns, or are too many."""
     if format is Format.BF16 and columns > _MOST_BF16_COLUMNS:
         raise ValueError(f"{columns} columns are more than the {_MOST_BF16_COLUMNS} that a row of BF16 may have")
-    if format is Format.Q5_0:
+    if format is Format.Q5_0 and access is not Access.WHOLE:
         format = Format.Q8_0
     access = access if format in SPARSE_FORMATS else Access.WHOLE
     row_bytes = format.row_bytes(columns)

@@ -18,7 +18,9 @@ static inline void store_upper16(uint16_t *p, v16f v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)v, 16)));
 }
 
-static inline void store_bytes16(int8_t *p, v16i v) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v)); }
+static inline void store_bytes16(int8_t *p, v16i v) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+}
 
 #define NAME(name) bezel_##name##_avx512_bf16
 #include "kernels.h"

@@ -7,30 +7,30 @@ INLINE vpf small_part(const uint8_t *p, int is_signed) {
     return __builtin_convertvector(wide, vpf);
 }
 
-enum { K_TILE = TOKENS < 4 ? TOKENS : 4 };
+enum { K_TILE = TOKENS, K_FEW = TOKENS > 4 ? 4 : 1 };
 
 /* A block of 16 rows of a K matrix times `tile` tokens. Only Q6_K has scales of its own for either half of a group. */
 INLINE void k_rows(const Product *p, long block, long token, const int tile, const int format) {
     long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP;
     const uint8_t *at = p->matrix->data + block * (columns / 256) * k_bytes(format), *head = at;
     vpf sums[K_TILE][PARTS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < tile; t++) EVERY_PART sums[t][part] = (vpf){0};
     for (long g = 0; g < groups; g++, at += k_group(format)) {
         if (g % 8 == 0) head = at, at += k_head(format);
         const int8_t *x = p->codes + token * columns + g * GROUP;
         const int32_t *halves = p->halves + 2 * (token * groups + g);
         vpi low[K_TILE][PARTS], high[K_TILE][PARTS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < tile; t++) EVERY_PART {
             low[t][part] = high[t][part] = (vpi){0};
             if (format == Q6_K)
                 low[t][part] -= 32 * halves[2 * t * groups], high[t][part] -= 32 * halves[2 * t * groups + 1];
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < 4; j++) {
             vpi w[PARTS], v[PARTS];
-            get_codes(w, v, at + 32 + 64 * j, format == Q4_K);
+            get_codes(w, v, at + 32, j, format);
             add_dots(low, w, x + 4 * j, columns, tile, format);
             add_dots(format == Q6_K ? high : low, v, x + 16 + 4 * j, columns, tile, format);
         }
@@ -39,7 +39,7 @@ INLINE void k_rows(const Product *p, long block, long token, const int tile, con
             scale *= small_part(at + part * PART, format == Q6_K);
             if (format == Q6_K) other *= small_part(at + 16 + part * PART, 1);
             else other = half_part((const uint16_t *)head + 16 + part * PART) * small_part(at + 16 + part * PART, 0);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int t = 0; t < tile; t++) {
                 const int32_t *half = halves + 2 * t * groups;
                 float of_x = p->scales[(token + t) * groups + g];
@@ -50,7 +50,7 @@ INLINE void k_rows(const Product *p, long block, long token, const int tile, con
             }
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < tile; t++)
         put_rows(p->out + (token + t) * rows + block * LANES, sums[t], rows - block * LANES);
 }
@@ -59,6 +59,7 @@ INLINE void k_blocks_of(const Product *p, long first, long last, const int forma
     for (long block = first; block < last; block++) {
         long token = 0;
         for (; token + K_TILE <= p->tokens; token += K_TILE) k_rows(p, block, token, K_TILE, format);
+        for (; token + K_FEW <= p->tokens; token += K_FEW) k_rows(p, block, token, K_FEW, format);
         for (; token < p->tokens; token++) k_rows(p, block, token, 1, format);
     }
 }

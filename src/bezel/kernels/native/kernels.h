@@ -29,7 +29,7 @@
 #define OP(name) EXPORT int NAME(name)(const Slot *s)
 #define INLINE static inline __attribute__((always_inline))
 
-enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
+enum { F32 = 0, F16 = 1, Q4_0 = 2, Q5_0 = 6, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30 };
 enum { GROUP = 32, LANES = 16, TILE = 8, WIDE = 6 };
 enum { SMALL = 8192 /* elements that one thread does sooner alone */ };
 

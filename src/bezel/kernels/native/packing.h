@@ -1,20 +1,56 @@
 /* How weights lie in memory, and putting them there.
 
-   Q4_0 and Q8_0 rows are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then chunks of
-   64 bytes, each holding 4 consecutive columns of the 16 rows (for Q4_0 in the low halves, and the 4 columns that
-   lie 16 further in the high halves). Codes are unsigned; the offset is taken off again with the sum of x,
+   Rows of Q4_0, Q5_0 and Q8_0 are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then
+   codes. Codes of Q8_0 are 8 chunks of 64 bytes, each holding 4 consecutive columns of the 16 rows. Other codes are 4
+   chunks, whose low halves hold 4 columns and whose high halves the 4 that lie 16 further. What codes have beyond four
+   bits follows: one bit as 64 bytes, in which bit j is chunk j's, two bits as 64 bytes for the near columns and 64 for
+   the far, in which bits 2 j and 2 j + 1 are. Codes are unsigned; the offset is taken off again with the sum of x,
    whose negative multiple the products start from.
 
    BF16 rows are interleaved by 16 too: the largest magnitudes of 16 rows as float32, then two consecutive columns of
    the 16 rows in every 64 bytes, and zeros up to a multiple of 4 columns.
 
    Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales (and 16 of the minima but for Q6_K), then 8 groups
-   of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes as in Q4_0, or
-   for Q5_K and Q6_K a byte each as in Q8_0. */
+   of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes. */
 
 #include "files.h"
 
-INLINE long group_bytes(int format) { return format == Q8_0 ? 32 + 512 : 32 + 256; }
+/* Bits of a code beyond four; Q8_0 has no halves. */
+INLINE int further_bits(int format) {
+    return format == Q5_0 || format == Q5_K ? 1 : format == Q6_K ? 2 : format == Q8_0 ? 4 : 0;
+}
+
+/* What codes have too much. */
+INLINE int offset_of(int format) { return format == Q8_0 ? 128 : format == Q5_0 ? 16 : 8; }
+
+INLINE long codes_bytes(int format) { return 256 + 64 * further_bits(format); }
+
+INLINE long group_bytes(int format) { return 32 + codes_bytes(format); }
+
+/* The code of column `i` of a group, of the row in `lane`. */
+INLINE int code_at(const uint8_t *codes, long lane, long i, int format) {
+    if (format == Q8_0) return codes[i / 4 * 64 + lane * 4 + i % 4];
+    long chunk = i % 16 / 4, far = i / 16, at = lane * 4 + i % 4;
+    int code = codes[64 * chunk + at] >> (4 * far) & 15;
+    if (further_bits(format) == 1) code |= (codes[256 + at] >> (4 * far + chunk) & 1) << 4;
+    if (further_bits(format) == 2) code |= (codes[256 + 64 * far + at] >> (2 * chunk) & 3) << 4;
+    return code;
+}
+
+/* The codes of a row's group, which are in columns' order, to their places. */
+INLINE void put_codes(uint8_t *codes, long lane, const uint8_t *row, int format) {
+    for (long k = 0; k < codes_bytes(format); k += 64) memset(codes + k + lane * 4, 0, 4);
+    for (long i = 0; i < GROUP; i++) {
+        long chunk = i % 16 / 4, far = i / 16, at = lane * 4 + i % 4;
+        if (format == Q8_0) {
+            codes[i / 4 * 64 + at] = row[i];
+            continue;
+        }
+        codes[64 * chunk + at] |= (row[i] & 15) << (4 * far);
+        if (further_bits(format) == 1) codes[256 + at] |= row[i] >> 4 << (4 * far + chunk);
+        if (further_bits(format) == 2) codes[256 + 64 * far + at] |= row[i] >> 4 << (2 * chunk);
+    }
+}
 
 /* Of a block of 16 BF16 rows. */
 INLINE long pair_bytes(long columns) { return 64 * (1 + (columns + 3) / 4 * 2); }
@@ -29,6 +65,7 @@ INLINE long row_bytes(int format, long columns) {
     switch (format) {
     case F32: return 4 * columns;
     case Q4_0: return columns / 32 * 18;
+    case Q5_0: return columns / 32 * 22;
     case Q8_0: return columns / 32 * 34;
     case Q4_K: return columns / 256 * 144;
     case Q5_K: return columns / 256 * 176;
@@ -49,12 +86,24 @@ typedef struct {
     int failed; /* an errno, or FILE_ENDS */
 } Packing;
 
+/* The 32 fifth bits of a Q5_0 group, lowest first, as they are interleaved: bit j of byte k is column 4 j + k's. */
+INLINE uint32_t fifth_bits(const uint8_t *raw) {
+    uint32_t bits, found = 0;
+    memcpy(&bits, raw, 4);
+    for (int i = 0; i < GROUP; i++) found |= (bits >> i & 1) << (i % 4 * 8 + i / 4);
+    return found;
+}
+
 INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
     long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
     uint8_t *group = p->data + row / LANES * groups * size;
     uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0, code;
     for (long g = 0; g < groups; g++, group += size) {
         memcpy(group + 2 * lane, raw, 2), raw += 2;
+        if (p->format == Q5_0) {
+            code = fifth_bits(raw), raw += 4;
+            memcpy(group + 32 + 256 + 4 * lane, &code, 4);
+        }
         for (long j = 0; j < (p->format == Q8_0 ? 8 : 4); j++, raw += 4) {
             memcpy(&code, raw, 4);
             code ^= flip;
@@ -67,7 +116,7 @@ INLINE int is_k(int format) { return format == Q4_K || format == Q5_K || format 
 
 INLINE long k_head(int format) { return format == Q6_K ? 32 : 64; }
 
-INLINE long k_group(int format) { return 32 + (format == Q4_K ? 256 : 512); }
+INLINE long k_group(int format) { return 32 + codes_bytes(format); }
 
 INLINE long k_bytes(int format) { return k_head(format) + 8 * k_group(format); }
 
@@ -99,12 +148,9 @@ INLINE void pack_k(const Packing *p, long row, const uint8_t *raw, const int for
         for (int g = 0; g < 8; g++, at += k_group(format)) {
             if (format == Q6_K) at[lane] = raw[192 + 2 * g], at[16 + lane] = raw[193 + 2 * g];
             else k_scale(raw + 4, g, at + lane, at + 16 + lane);
-            for (int i = 0; i < 32; i++) {
-                int code = k_code(format, raw, g * 32 + i);
-                uint8_t *place = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
-                if (format != Q4_K) *place = (uint8_t)code;
-                else *place = i < 16 ? (*place & 0xf0) | code : (*place & 15) | code << 4;
-            }
+            uint8_t codes[GROUP];
+            for (int i = 0; i < GROUP; i++) codes[i] = (uint8_t)k_code(format, raw, g * GROUP + i);
+            put_codes(at + 32, lane, codes, format);
         }
         raw += format == Q4_K ? 144 : format == Q5_K ? 176 : 210;
     }
@@ -151,6 +197,12 @@ INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
     uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0;
     for (long g = 0; g < groups; g++, group += size, raw += 2 + 4 * chunks) {
         for (int lane = 0; lane < LANES; lane++) memcpy(group + 2 * lane, raw + lane * stride, 2);
+        if (p->format == Q5_0) {
+            uint32_t fifth[LANES];
+            for (int lane = 0; lane < LANES; lane++) fifth[lane] = fifth_bits(raw + 2 + lane * stride);
+            memcpy(group + 32 + 256, fifth, 64);
+            raw += 4;
+        }
         for (long j = 0; j < chunks; j++) pack_words(group + 32 + 64 * j, raw + 2 + 4 * j, stride, flip);
     }
 }
@@ -158,7 +210,8 @@ INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
 /* Packs rows start ... end - 1, which lie at `raw`. */
 INLINE void pack_rows(const Packing *p, long start, long end, const uint8_t *raw) {
     long bytes = row_bytes(p->format, p->columns);
-    int by_blocks = p->format == Q4_0 || p->format == Q8_0 || (p->format == BF16 && p->columns % 2 == 0);
+    int by_blocks = p->format == Q4_0 || p->format == Q5_0 || p->format == Q8_0;
+    if (p->format == BF16) by_blocks = p->columns % 2 == 0;
     for (long row = start; row < end; row++, raw += bytes) {
         if (by_blocks && row % LANES == 0 && row + LANES <= end) {
             pack_block(p, row, raw);
@@ -239,10 +292,9 @@ INLINE float k_weight(int format, const uint8_t *data, long row, long column, lo
     const uint8_t *at = data + (row / LANES * (columns / 256) + column / 256) * k_bytes(format);
     float d = half_at(at + 2 * lane), minimum = half_at(at + 32 + 2 * lane);
     at += k_head(format) + column % 256 / 32 * k_group(format);
-    const uint8_t *code = at + 32 + i % (format == Q4_K ? 16 : 32) / 4 * 64 + lane * 4 + i % 4;
-    if (format == Q6_K) return (d * (float)(int8_t)at[i / 16 * 16 + lane]) * (float)(*code - 32);
-    int value = format == Q4_K ? *code >> (i / 16 * 4) & 15 : *code;
-    return (d * (float)at[lane]) * (float)value - minimum * (float)at[16 + lane];
+    int code = code_at(at + 32, lane, i, format);
+    if (format == Q6_K) return (d * (float)(int8_t)at[i / 16 * 16 + lane]) * (float)(code - 32);
+    return (d * (float)at[lane]) * (float)code - minimum * (float)at[16 + lane];
 }
 
 OP(embed) {
@@ -271,9 +323,7 @@ OP(embed) {
             for (long c = 0; c < columns; c++) {
                 long k = c % GROUP;
                 if (c && !k) group += group_bytes(format);
-                const uint8_t *codes = group + 32 + lane * 4;
-                int code = format == Q8_0 ? codes[k / 4 * 64 + k % 4] - 128
-                                          : (codes[k % 16 / 4 * 64 + k % 4] >> (k / 16 * 4) & 15) - 8;
+                int code = code_at(group + 32, lane, k, format) - offset_of(format);
                 out[c] = (float)code * half_at(group + 2 * lane);
             }
         }

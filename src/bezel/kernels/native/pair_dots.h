@@ -57,7 +57,8 @@ INLINE vpi four_bytes(vpi first, vpi second, vpf inverse) {
     const vpf magic = (vpf){0} + (12582912.0f + 128.0f);
     const int32_t upper = (int32_t)0xffff0000;
     vpi a = (vpi)fma_part((vpf)(first << 16), inverse, magic), b = (vpi)fma_part((vpf)(first & upper), inverse, magic);
-    vpi c = (vpi)fma_part((vpf)(second << 16), inverse, magic), d = (vpi)fma_part((vpf)(second & upper), inverse, magic);
+    vpi c = (vpi)fma_part((vpf)(second << 16), inverse, magic);
+    vpi d = (vpi)fma_part((vpf)(second & upper), inverse, magic);
     vpi low = (a & 0xff) | (b << 8 & ~0xff), high = (c << 16 & 0xff0000) | (d << 24 & ~0xff0000);
     return (low & 0xffff) | (high & ~0xffff);
 }

@@ -14,12 +14,26 @@ typedef struct {
 
 enum { PART = LANES / PARTS, /* rows */ PART_BYTES = 64 / PARTS };
 
-/* Four columns of 16 rows, and the four that lie 16 further: in the halves of the same bytes, or 256 bytes on. */
-INLINE void get_codes(vpi *near, vpi *far, const uint8_t *at, const int halves) {
+/* Bits of every lane moved up, or down where `by` is negative. */
+INLINE vpi moved(vpi v, const int by) { return by < 0 ? v >> -by : v << by; }
+
+/* Of a group's codes, chunk j: four columns of 16 rows, and the four that lie 16 further. */
+INLINE void get_codes(vpi *near, vpi *far, const uint8_t *codes, const int j, const int format) {
     EVERY_PART {
-        vpi codes = load_codes(at + part * PART_BYTES);
-        near[part] = halves ? codes & 0x0f0f0f0f : codes;
-        far[part] = halves ? codes >> 4 & 0x0f0f0f0f : load_codes(at + 256 + part * PART_BYTES);
+        const uint8_t *at = codes + part * PART_BYTES;
+        vpi both = load_codes(at + 64 * j);
+        if (format == Q8_0) {
+            near[part] = both, far[part] = load_codes(at + 256 + 64 * j);
+            continue;
+        }
+        near[part] = both & 0x0f0f0f0f, far[part] = both >> 4 & 0x0f0f0f0f;
+        if (further_bits(format) == 1) {
+            vpi bits = load_codes(at + 256);
+            near[part] |= moved(bits, 4 - j) & 0x10101010, far[part] |= moved(bits, -j) & 0x10101010;
+        } else if (further_bits(format) == 2) {
+            near[part] |= moved(load_codes(at + 256), 4 - 2 * j) & 0x30303030;
+            far[part] |= moved(load_codes(at + 320), 4 - 2 * j) & 0x30303030;
+        }
     }
 }
 
@@ -47,7 +61,7 @@ INLINE void put_rows(float *out, const vpf *sums, long count) {
 static void NAME(round_rows)(void *arguments, long first, long last) {
     Product *p = arguments;
     long groups = p->matrix->columns / GROUP;
-    int offset = p->matrix->format == Q8_0 ? 128 - BIAS : 8;
+    int offset = offset_of(p->matrix->format) - (p->matrix->format == Q8_0 ? BIAS : 0);
     for (long i = first * groups; i < last * groups; i++) {
         v16f low = load16(p->x + i * GROUP), high = load16(p->x + i * GROUP + LANES);
         float largest = max16(max_of(abs16(low), abs16(high)));
@@ -77,7 +91,7 @@ INLINE void sixteen_rows(const Product *p, long block, const int tile, const int
 #pragma GCC unroll 8
         for (int j = 0; j < 4; j++) {
             vpi w[PARTS], v[PARTS];
-            get_codes(w, v, group + 32 + 64 * j, format != Q8_0);
+            get_codes(w, v, group + 32, j, format);
             add_dots(dots, w, x + 4 * j, columns, tile, format);
             add_dots(dots, v, x + 16 + 4 * j, columns, tile, format);
         }
@@ -106,23 +120,25 @@ INLINE void grouped_of(const Product *p, long first, long last, const int format
 static void NAME(grouped)(void *arguments, long first, long last) {
     const Product *p = arguments;
     if (p->matrix->format == Q8_0) grouped_of(p, first, last, Q8_0);
+    else if (p->matrix->format == Q5_0) grouped_of(p, first, last, Q5_0);
     else grouped_of(p, first, last, Q4_0);
 }
 
 /* Two blocks of 16 rows, unpacked once to bytes and floats, times all tokens, `tile` of them at a time. */
-INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *scales) {
-    long groups = m->columns / GROUP, size = group_bytes(m->format);
+INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *scales, const int format) {
+    long groups = m->columns / GROUP, size = group_bytes(format);
     const uint8_t *group = m->data + block * groups * size;
     for (long g = 0; g < groups; g++, group += size, codes += 512, scales += LANES) {
         store16(scales, half16((const uint16_t *)group));
-        if (m->format == Q8_0) memcpy(codes, group + 32, 512);
-        else
-            for (int j = 0; j < 4; j++) {
-                v16u both, low, high;
-                memcpy(&both, group + 32 + 64 * j, 64);
-                low = both & 0x0f0f0f0fu, high = both >> 4 & 0x0f0f0f0fu;
-                memcpy(codes + 64 * j, &low, 64), memcpy(codes + 256 + 64 * j, &high, 64);
+#pragma GCC unroll 8
+        for (int j = 0; j < 4; j++) {
+            vpi near[PARTS], far[PARTS];
+            get_codes(near, far, group + 32, j, format);
+            EVERY_PART {
+                memcpy(codes + 64 * j + part * PART_BYTES, &near[part], PART_BYTES);
+                memcpy(codes + 256 + 64 * j + part * PART_BYTES, &far[part], PART_BYTES);
             }
+        }
     }
 }
 
@@ -177,7 +193,7 @@ INLINE void many_tokens_of(Product *p, long first, long last, const int format) 
     for (long pair = first; pair < last; pair++) {
         for (long i = 0; i < 2; i++) {
             uint8_t *to = codes + i * groups * 512;
-            if (2 * pair + i < blocks) unpack_block(p->matrix, 2 * pair + i, to, scales + i * groups * LANES);
+            if (2 * pair + i < blocks) unpack_block(p->matrix, 2 * pair + i, to, scales + i * groups * LANES, format);
             else memset(to, 0, groups * 512), memset(scales + i * groups * LANES, 0, 4 * groups * LANES);
         }
         long token = 0;
@@ -193,5 +209,6 @@ INLINE void many_tokens_of(Product *p, long first, long last, const int format) 
 static void NAME(many_tokens)(void *arguments, long first, long last) {
     Product *p = arguments;
     if (p->matrix->format == Q8_0) many_tokens_of(p, first, last, Q8_0);
+    else if (p->matrix->format == Q5_0) many_tokens_of(p, first, last, Q5_0);
     else many_tokens_of(p, first, last, Q4_0);
 }

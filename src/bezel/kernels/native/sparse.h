@@ -209,7 +209,8 @@ INLINE void unpack_rows(const Matrix *m, long block, uint8_t *memory, uint8_t *c
     if (left >= LANES) pack_block(&packing, 0, raw);
     else
         for (long lane = 0; lane < left; lane++) pack_row(&packing, lane, raw + lane * stride);
-    unpack_block(&interleaved, 0, codes, scales);
+    if (m->format == Q8_0) unpack_block(&interleaved, 0, codes, scales, Q8_0);
+    else unpack_block(&interleaved, 0, codes, scales, Q4_0);
 }
 
 /* Both blocks of a unit of 32 rows that lie in columns. */

@@ -1,7 +1,5 @@
 /* Rows in GGUF's own layout, of any format, widened to float32. */
 
-enum { Q5_0 = 6 };
-
 INLINE void widen_k(const uint8_t *raw, float *out, int format) {
     float d = half_at(raw + (format == Q6_K ? 208 : 0)), minimum = half_at(raw + 2);
     for (int i = 0; i < 256; i++) {
@@ -39,7 +37,7 @@ OP(widen_rows) {
         if (is_k(format))
             for (long i = 0; i < columns; i += 256, raw += row_bytes(format, 256)) widen_k(raw, out + i, format);
         else if (format == Q4_0 || format == Q8_0 || format == Q5_0)
-            for (long i = 0; i < columns; i += GROUP, raw += format == Q5_0 ? 22 : row_bytes(format, GROUP))
+            for (long i = 0; i < columns; i += GROUP, raw += row_bytes(format, GROUP))
                 widen_group(raw, out + i, format);
         else
             for (long i = 0; i < columns; i++, raw += row_bytes(format, 1)) {
