@@ -23,7 +23,8 @@ import numpy as np
 from bezel.generation.cache import Cache
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import CACHE_FORMATS, F32, Format, Rope
-from bezel.kernels.library import Matrix, Native
+from bezel.kernels.layout import Matrix
+from bezel.kernels.library import Native
 from bezel.models.interface import Batch, CacheSpec, LayerCache
 from bezel.models.rope import rope_table
 

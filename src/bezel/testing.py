@@ -15,7 +15,7 @@ import numpy as np
 from bezel.engine.blocks import Blocks
 from bezel.errors import KernelLibraryError, ModelFileError
 from bezel.generation.constraints.interface import Constraint
-from bezel.kernels import library
+from bezel.kernels import compiled, library
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
@@ -26,7 +26,7 @@ from bezel.weights.quantize import tensor_shapes
 def instruction_sets() -> list[str]:
     """Those to test: all that this machine's compiled kernels can use, or $BEZEL_ISA's alone; none where not built."""
     try:
-        return [library.Native().isa] if os.environ.get("BEZEL_ISA") else list(library.instruction_sets())
+        return [library.Native().isa] if os.environ.get("BEZEL_ISA") else list(compiled.instruction_sets())
     except KernelLibraryError:
         return []
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bezel.kernels import library
+from bezel.kernels import compiled, library
 from bezel.kernels.library import Native
 from bezel.testing import instruction_sets
 
@@ -34,7 +34,7 @@ OVERRUN, UNKNOWN = -1, -2
 
 def build_driver(folder: Path) -> Path:
     """Compiles the kernels and their driver for aarch64, once for the sources as they are."""
-    names = [f"bezel_{name}_{isa}" for isa in ("portable", "neon") for name in library._SIGNATURES]
+    names = [f"bezel_{name}_{isa}" for isa in ("portable", "neon") for name in compiled.SIGNATURES]
     declared = "".join(f"int {name}(const Slot *);\n" for name in names)
     listed = "".join(f'    {{"{name}", {name}}},\n' for name in names)
     entry = "const char *name; int (*call)(const Slot *);"
@@ -85,7 +85,7 @@ class Emulated:
         return partial(self._call, name)
 
     def _call(self, name: str, packed: bytes) -> int:
-        codes = library._SIGNATURES[name.removeprefix("bezel_").rpartition("_")[0]]
+        codes = compiled.SIGNATURES[name.removeprefix("bezel_").rpartition("_")[0]]
         parts: list[bytes] = []
         buffers: dict[int, int] = {}
         for i, code in enumerate(codes):
@@ -179,6 +179,6 @@ def run_elsewhere(process: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
         process.note(at, 4 * (stride * (len(array) - 1) + array.shape[1] * array.shape[2]))
         return at, stride
 
-    monkeypatch.setattr(library, "_library", lambda: process)
+    monkeypatch.setattr(compiled, "load", lambda: process)
     monkeypatch.setattr(library, "_address", address)
     monkeypatch.setattr(library, "_strided", strided)

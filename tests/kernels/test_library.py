@@ -105,11 +105,6 @@ def test_bf16_products_keep_sixteen_bits_of_activations(native: Sets, columns: i
     assert (np.abs(kernels.linear(matrix, x) - exact) <= off).all()
 
 
-def test_bf16_rows_have_an_end() -> None:
-    with pytest.raises(ValueError, match="133145 columns are more"):
-        Native(threads=1).allocate(Format.BF16, 1, 133145)
-
-
 @pytest.mark.parametrize("format", list(Format))
 def test_embedding_rows_equal_their_definition(native: Sets, format: Format) -> None:
     kernels = native()
@@ -326,15 +321,6 @@ def test_a_forked_process_has_its_own_threads() -> None:
     if child == 0:
         os._exit(0 if np.array_equal(kernels.linear(matrix, x), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-def test_the_environment_forces_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for isa in SETS:
-        monkeypatch.setenv("BEZEL_ISA", isa)
-        assert Native().isa == isa
-    monkeypatch.setenv("BEZEL_ISA", "avx9000")
-    with pytest.raises(InvalidRequestError, match="avx9000"):
-        Native()
 
 
 def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

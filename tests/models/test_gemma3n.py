@@ -101,7 +101,7 @@ def test_skipping_dead_columns_changes_no_token(
 ) -> None:
     """Against the same weights laid out whole, in which every column is computed."""
     skipping = model_of(tmp_path / "a", level, Native(2, isa))
-    monkeypatch.setattr("bezel.kernels.library.SPARSE_FORMATS", ())
+    monkeypatch.setattr("bezel.kernels.layout.SPARSE_FORMATS", ())
     dense = model_of(tmp_path / "b", level, Native(2, isa))
     assert skipping.layers[0].mlp.up_proj.access is Access.ROWS
     assert dense.layers[0].mlp.up_proj.access is Access.WHOLE

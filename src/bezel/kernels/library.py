@@ -10,138 +10,21 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bezel.errors import InvalidRequestError, KernelLibraryError
+from bezel.kernels import compiled
 from bezel.kernels.altup import AltUpNative
 from bezel.kernels.formats import exactly_q8_0
 from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
-from bezel.kernels.sparse import SPARSE_FORMATS, SparseNative
+from bezel.kernels.layout import Matrix, packed
+from bezel.kernels.sparse import SparseNative
 from bezel.kernels.tables import TablesNative
 from bezel.kernels.tape import Tape, raise_for
 from bezel.settings import default_threads
 
-ABI_VERSION = 10
-# Bytes of 16 rows' group of columns, and how many columns that is.
-_INTERLEAVED = {
-    Format.Q4_0: (32 + 256, 32),
-    Format.Q5_0: (32 + 256 + 64, 32),
-    Format.Q8_0: (32 + 512, 32),
-    Format.BF16: (128, 4),
-    Format.Q4_K: (64 + 8 * (32 + 256), 256),
-    Format.Q5_K: (64 + 8 * (32 + 256 + 64), 256),
-    Format.Q6_K: (32 + 8 * (32 + 256 + 128), 256),
-}
-_LANES = 16
-_BF16_HEAD = 64
-_MOST_BF16_COLUMNS = (2**31 - 1) // 127**2  # whose int8 products cannot overflow an int32
 _MOST_SLOTS = 256
-
-
-@dataclass
-class Matrix:
-    """A packed weight matrix: GGUF's own layout for F32, F16 and access by rows, else interleaved by 16 rows.
-
-    Q5_0 by rows or columns is kept as Q8_0, of the same values. native/sparse.h has the layout for access by columns.
-    """
-
-    format: Format
-    rows: int
-    columns: int
-    data: U8
-    access: Access = Access.WHOLE
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.data.nbytes)
-
-
-def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOLE) -> tuple[Format, Access, int]:
-    """How a matrix is kept, and its bytes. ValueError where blocks do not divide the columns, or are too many."""
-    if format is Format.BF16 and columns > _MOST_BF16_COLUMNS:
-        raise ValueError(f"{columns} columns are more than the {_MOST_BF16_COLUMNS} that a row of BF16 may have")
-    if format is Format.Q5_0 and access is not Access.WHOLE:
-        format = Format.Q8_0
-    access = access if format in SPARSE_FORMATS else Access.WHOLE
-    row_bytes = format.row_bytes(columns)
-    if access is Access.COLUMNS:
-        return format, access, -(-rows // 32) * 32 * row_bytes
-    if format not in _INTERLEAVED or access is Access.ROWS:
-        return format, access, rows * row_bytes
-    size_of_group, group = _INTERLEAVED[format]
-    head = _BF16_HEAD if format is Format.BF16 else 0
-    return format, access, -(-rows // _LANES) * (head + -(-columns // group) * size_of_group)
-
-
-def _path() -> Path:
-    named = os.environ.get("BEZEL_KERNELS_LIBRARY")
-    if named:
-        return Path(named)
-    # A package that is installed for editing lies in two places: its sources, and what was built from them.
-    for place in resources.files("bezel.kernels").iterdir():
-        if place.name == "bezel_kernels.so":
-            return Path(str(place))
-    raise KernelLibraryError("the compiled kernels are missing; install bezel with: pip install .")
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    path = _path()
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise KernelLibraryError(f"{path}: cannot be loaded ({error}); build it again with: pip install .") from error
-    if library.bezel_abi_version() != ABI_VERSION:
-        raise KernelLibraryError(f"{path}: was built for another version of bezel; build it again with: pip install .")
-    return library
-
-
-def instruction_sets() -> tuple[str, ...]:
-    """Those that this processor can run, plainest first and best last. KernelLibraryError where nothing is built."""
-    library = _library()
-    library.bezel_instruction_sets.restype = ctypes.c_char_p
-    return tuple(library.bezel_instruction_sets().decode().split())
-
-
-# The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
-_SIGNATURES = {
-    "store": "qqPqqP",
-    "load": "qqPqqqqP",
-    "linear": "qqqPPqP",
-    "embed": "qqPPqdP",
-    "rows": "PPqqP",
-    "add": "PPq",
-    "rms_norm": "PPqqdPq",
-    "norm_rope": "PqPqqqdPPP",
-    "write_cache": "PPqPPPPqqqqq",
-    "attention": "PqPPPPqqqqqqqddP",
-    "geglu": "PqqP",
-    "soft_cap": "Pqd",
-    "log_sum_exp": "PqP",
-    "largest": "PqqP",
-    "masked": "PPqP",
-    "read": "Pq",
-    "store_columns": "qqqPqqP",
-    "sparse_mlp": "PPqqqqPqPdP",
-    "cut_geglu": "PPqqdP",
-    "widen_rows": "qqPqdP",
-    "altup_expand": "PPqqqP",
-    "altup_predict": "PPPPqqqqdPP",
-    "laurel": "PPPPPPPqqqqdPP",
-    "altup_correct": "PPPPPPPqqqqdP",
-    "altup_inject": "PPPqqqd",
-    "altup_split": "PqqqP",
-    "altup_merge": "PPqqqP",
-    "gelu_gate": "PPqqqq",
-    "norm_heads": "PqPqqqd",
-}
-# Those that are the same on every instruction set.
-_PLAIN_SIGNATURES = {"expect_rows": "qqqqPqPqPq", "fetch_rows": "qqqqPqPqPqPP"}
 
 
 def _address(array: Any, dtype: Any = np.float32) -> int:
@@ -171,29 +54,21 @@ class Rows:
 class Native(AltUpNative, SparseNative, TablesNative):
     """Implements `Kernels`; see there for what each method promises, and `reference` for the definitions.
 
-    `isa` is one of `instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the whole
-    process (default: $BEZEL_THREADS, else one for each processor that may be used). Raises
+    `isa` is one of `compiled.instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the
+    whole process (default: $BEZEL_THREADS, else one for each processor that may be used). Raises
     InvalidRequestError for values that cannot be, KernelLibraryError where the library is missing.
     """
 
     name = "native"
 
     def __init__(self, threads: int | None = None, isa: str | None = None) -> None:
-        self._library = _library()
-        usable = instruction_sets()
-        self.isa = isa or os.environ.get("BEZEL_ISA") or usable[-1]
-        if self.isa not in usable:
-            raise InvalidRequestError(
-                f"instruction set {self.isa!r} cannot be used; this processor runs {', '.join(usable)}"
-            )
+        self._library = compiled.load()
+        self.isa = compiled.chosen_set(isa)
         self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
         self._library.bezel_replay.argtypes = (ctypes.c_char_p, ctypes.c_long)
-        signatures = _SIGNATURES | _PLAIN_SIGNATURES
+        signatures = compiled.SIGNATURES | compiled.PLAIN_SIGNATURES
         self._packers = {name: struct.Struct(codes) for name, codes in signatures.items()}
-        self._functions = {name: getattr(self._library, f"bezel_{name}_{self.isa}") for name in _SIGNATURES}
-        self._functions |= {name: getattr(self._library, f"bezel_{name}") for name in _PLAIN_SIGNATURES}
-        for function in self._functions.values():
-            function.argtypes = (ctypes.c_char_p,)
+        self._functions = compiled.functions_of(self.isa)
         self._rows: list[Rows] = []
         self._recording = threading.local()  # a tape holds the calls of its own thread alone
 

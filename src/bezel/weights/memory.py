@@ -10,7 +10,7 @@ from bezel.catalog.memory import Footprint, predict
 from bezel.catalog.variants import Shape
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import Format
-from bezel.kernels.library import packed
+from bezel.kernels.layout import packed
 from bezel.kernels.tables import HOT_ROWS
 from bezel.models.leaves import field_of
 from bezel.weights.checkpoint import Checkpoint, target_format
