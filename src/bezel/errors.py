@@ -68,3 +68,27 @@ class TemplateError(BezelError, ValueError):
 
 class KernelLibraryError(BezelError, RuntimeError):
     """The native library is missing or cannot run on this processor."""
+
+
+class MediaError(BezelError, ValueError):
+    """A picture, sound or video that cannot be used; the classes below say why."""
+
+
+class MediaTooLargeError(MediaError):
+    """More bytes, pixels, frames, seconds or channels than the limits allow."""
+
+
+class UnsupportedMediaError(MediaError):
+    """A format that is not read here, or one that needs a library which is not installed."""
+
+
+class CorruptMediaError(MediaError):
+    """A file that is cut off, broken, or made to break its reader."""
+
+
+class MediaTimeoutError(MediaError):
+    """Decoding took longer than the limits allow."""
+
+
+class MediaSourceError(MediaError):
+    """A data URL, path or web address that may not or could not be read."""
