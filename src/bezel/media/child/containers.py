@@ -19,11 +19,14 @@ _MP3_TAILS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 
 
-def check_container(format: Format, data: bytes) -> None:
-    """Raises RefusedError where the file is cut off, parts are missing or several streams follow each other."""
+def whole(format: Format, data: bytes) -> bytes:
+    """`data` as its decoder wants it. RefusedError where it is cut off, lacks parts or is several streams in a row."""
     try:
+        if format is Format.OGG:
+            return _ended(data, _ogg(data))
         if format in _CHECKS:
             _CHECKS[format](data)
+        return data
     except (struct.error, IndexError):
         raise RefusedError(Failure.TRUNCATED) from None
 
@@ -39,12 +42,9 @@ def _wav(data: bytes) -> None:
         raise RefusedError(Failure.TRUNCATED)
 
 
-def _ogg(data: bytes) -> None:
-    """Every page is there, whole and in order.
-
-    The mark on the last page is not asked for: Android's recorder, and so the voice notes of some messengers, lack it.
-    """
-    place, expected, serial = 0, 0, None
+def _ogg(data: bytes) -> int:
+    """Where the last page begins; every page is there, whole and in order."""
+    place, last, expected, serial = 0, 0, 0, None
     while place < len(data):
         start, version, number, sequence, check, segments = struct.unpack_from("<4sBx8xIIIB", data, place)
         lengths = data[place + 27 : place + 27 + segments]
@@ -57,7 +57,22 @@ def _ogg(data: bytes) -> None:
             raise RefusedError(Failure.SEVERAL_STREAMS)
         if sequence != expected or _ogg_sum(data[place : place + 22] + bytes(4) + data[place + 26 : end]) != check:
             raise RefusedError(Failure.CORRUPT)
-        place, expected, serial = end, expected + 1, number
+        place, last, expected, serial = end, place, expected + 1, number
+    return last
+
+
+def _ended(data: bytes, last: int) -> bytes:
+    """With the mark on the last page, which libsndfile needs to find the length of Opus.
+
+    Android's recorder, and so the voice notes of some messengers, lack it.
+    """
+    if data[last + 5] & 4:
+        return data
+    page = bytearray(data[last:])
+    page[5] |= 4
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", _ogg_sum(bytes(page)))
+    return data[:last] + page
 
 
 def _ogg_sum(page: bytes) -> int:
@@ -166,7 +181,6 @@ def _webm_number(data: bytes, place: int, keep: bool) -> tuple[int, int]:
 
 _CHECKS: dict[Format, Callable[[bytes], None]] = {
     Format.WAV: _wav,
-    Format.OGG: _ogg,
     Format.MP3: _mp3,
     Format.MP4: _mp4,
     Format.WEBM: _webm,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import soundfile
 
-from bezel.media.child.containers import check_container
+from bezel.media.child.containers import whole
 from bezel.media.child.resampling import Resampler, check_sound
 from bezel.media.formats import Format
 from bezel.media.limits import Limits
@@ -26,7 +26,7 @@ _NAMES = {Format.WAV: {"WAV", "WAVEX"}, Format.FLAC: {"FLAC"}, Format.OGG: {"OGG
 def decode(request: Request, data: bytes, limits: Limits, send: Callable[[bytes], None]) -> None:
     """SOUND parts of `request.rate`. Raises RefusedError."""
     format = Format(request.format)
-    check_container(format, data)
+    data = whole(format, data)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in _NAMES[format] or file.subtype not in _ENCODINGS[format]:
@@ -34,6 +34,8 @@ def decode(request: Request, data: bytes, limits: Limits, send: Callable[[bytes]
             check_sound(file.samplerate, file.channels, limits)
             if file.frames > limits.audio_seconds * file.samplerate:
                 raise RefusedError(Failure.AUDIO_SECONDS)
+            # Without this SoundFile seeks after every block, which in MP3 libsndfile does wrongly.
+            file._info.seekable = 0
             _read(file, format, Resampler(file.samplerate, request.rate, limits, send))
     except (soundfile.SoundFileError, RuntimeError, ValueError, OSError):
         raise RefusedError(Failure.CORRUPT) from None

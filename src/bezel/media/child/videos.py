@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import av
+import av.subtitles.stream  # PyAV imports it when a file is opened, which is too late in a confined child
 import numpy as np
 
-from bezel.media.child.containers import check_container
+from bezel.media.child.containers import whole
 from bezel.media.child.resampling import Resampler, check_sound
 from bezel.media.formats import Format
 from bezel.media.limits import Limits
@@ -29,7 +30,7 @@ av.logging.set_level(None)
 def decode(request: Request, data: bytes, limits: Limits, send: Send) -> None:
     """PICTURE answers at `request.pictures` a second (none for STILL), SOUND answers at `request.rate`."""
     format = Format(request.format)
-    check_container(format, data)
+    data = whole(format, data)
     try:
         if request.pictures != STILL:
             with _opened(data, format) as container:

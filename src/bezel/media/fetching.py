@@ -1,0 +1,242 @@
+"""The bytes of a picture, sound or video from a data URL, a path or a web address, each only where it is allowed."""
+
+from __future__ import annotations
+
+import binascii
+import http.client
+import os
+import socket
+import ssl
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urljoin
+
+from bezel.errors import InvalidRequestError, MediaSourceError, MediaTimeoutError, MediaTooLargeError
+from bezel.media.addresses import Address, Place, is_public, parse_url
+from bezel.media.limits import Limits
+
+_BLOCK = 1 << 16
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a source may be besides a data URL. A library reads its user's files; a server reads nobody's.
+
+    Raises InvalidRequestError for numbers out of range.
+    """
+
+    files: bool = False
+    web: bool = False
+    ports: frozenset[int] = frozenset({80, 443})
+    redirects: int = 3
+    seconds: float = 10.0
+    """For name, connection, redirects and body together."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.redirects <= 10 or not 0 < self.seconds <= 600:
+            raise InvalidRequestError("sources: redirects must be 0 to 10, seconds more than 0 and at most 600")
+
+
+def fetch(source: str | Path, sources: Sources, limits: Limits | None = None) -> bytes:
+    """The bytes that `source` names, at most `limits.bytes`.
+
+    A Path is a path; a string is a data URL, a web address, or else a path. Raises MediaSourceError for what is not
+    allowed or cannot be read, MediaTooLargeError and MediaTimeoutError.
+    """
+    most = (limits or Limits()).bytes
+    if isinstance(source, Path):
+        return _file(source, sources, most)
+    scheme = source[:64].partition(":")[0].lower() if ":" in source[:64] else ""
+    if scheme == "data":
+        return _data_url(source, most)
+    if scheme in ("http", "https"):
+        if not sources.web:
+            raise MediaSourceError("web addresses are not fetched here; send the file itself, as a data URL")
+        return _Fetch(sources, most).get(source)
+    if len(scheme) > 1 and scheme.isalnum() and "\\" not in source[:64]:
+        raise MediaSourceError(f"{scheme}: addresses are not read; send a data URL with base64")
+    return _file(Path(source), sources, most)
+
+
+def _data_url(url: str, most: int) -> bytes:
+    """`data:TYPE;base64,DATA`. The type is not believed; base64 must be padded and free of anything else."""
+    head, comma, text = url[: 1 << 10].partition(",")
+    text = url[len(head) + 1 :]
+    if not comma or not head.lower().endswith(";base64"):
+        raise MediaSourceError("write data URLs as data:TYPE;base64,DATA")
+    if len(text) // 4 * 3 - text.endswith("=") - text.endswith("==") > most:
+        raise MediaTooLargeError(f"the data URL holds more than the {most:,} bytes that are read at most")
+    try:
+        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise MediaSourceError("the data URL is no base64 with padding and without spaces; encode it again") from None
+    if not data:
+        raise MediaSourceError("the data URL is empty")
+    return data
+
+
+def _file(path: Path, sources: Sources, most: int) -> bytes:
+    """A regular file. Devices, pipes and folders are refused without waiting for them."""
+    if not sources.files:
+        raise MediaSourceError("paths are not read here; send the file itself, as a data URL")
+    try:
+        handle = os.open(path.expanduser(), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(handle, "rb") as file:
+            regular = stat.S_ISREG(os.fstat(handle).st_mode)
+            data = file.read(most + 1) if regular else b""
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise MediaSourceError(f"{path}: cannot be read ({reason})") from None
+    if not regular:
+        raise MediaSourceError(f"{path}: not a file; name a picture, sound or video")
+    if len(data) > most:
+        raise MediaTooLargeError(f"{path}: more than the {most:,} bytes that are read at most")
+    return data
+
+
+class _Fetch:
+    """One fetch from the web with its deadline, over as many redirects as are allowed."""
+
+    def __init__(self, sources: Sources, most: int) -> None:
+        self._sources, self._most = sources, most
+        self._ends = time.monotonic() + sources.seconds
+
+    def get(self, url: str) -> bytes:
+        place = parse_url(url, self._sources.ports)
+        for _ in range(self._sources.redirects + 1):
+            found = self._get(place)
+            if isinstance(found, bytes):
+                return found
+            try:
+                url = urljoin(url, found)
+            except ValueError:
+                raise MediaSourceError(f"{place.host}: leads to an address that cannot be read") from None
+            was_secure, place = place.secure, parse_url(url, self._sources.ports)
+            if was_secure and not place.secure:
+                raise MediaSourceError(f"{place.host}: a redirect from https to http is not followed")
+        raise MediaSourceError(f"{place.host}: more than {self._sources.redirects} redirects; name the last address")
+
+    def _get(self, place: Place) -> bytes | str:
+        """The body, or where a redirect leads. The connection goes to an address that was checked, and to no other."""
+        addresses = [place.literal] if place.literal else self._resolve(place)
+        for address in addresses:
+            if not is_public(address):
+                raise MediaSourceError(
+                    f"{place.host}: not an address of the public internet; it is not asked for files"
+                )
+        with self._explained(place), self._connected(place, addresses) as speaks:
+            connection = _Pinned(place, speaks)
+            connection.request(
+                "GET",
+                place.target,
+                headers={"Host": place.host_header, "Accept-Encoding": "identity", "User-Agent": "bezel"},
+            )
+            response = connection.getresponse()
+            if response.status in _REDIRECTS:
+                return response.getheader("Location") or ""
+            return self._body(place, response)
+
+    def _body(self, place: Place, response: http.client.HTTPResponse) -> bytes:
+        if response.status != 200:
+            raise MediaSourceError(f"{place.host}: answered {response.status}; is the address right, and open to all?")
+        if response.getheader("Content-Encoding", "identity").lower() != "identity":
+            raise MediaSourceError(f"{place.host}: sends compressed bytes that were not asked for")
+        length = response.length
+        body = bytearray()
+        while len(body) <= self._most and (length is None or length <= self._most):
+            block = response.read(_BLOCK)
+            self._left()  # a connection that was cut looks like one that ended
+            if not block:
+                break
+            body += block
+        else:
+            raise MediaTooLargeError(f"{place.host}: more than the {self._most:,} bytes that are read at most")
+        if length is not None and len(body) < length:
+            raise MediaSourceError(f"{place.host}: the connection ended before the file did; try again")
+        return bytes(body)
+
+    def _resolve(self, place: Place) -> list[Address]:
+        """Every address of a name. The system's resolver has no time limit of its own, so it runs on a thread."""
+        found: list[str] = []
+
+        def ask() -> None:
+            with suppress(OSError, UnicodeError):
+                infos = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+                found.extend(str(info[4][0]) for info in infos)
+
+        thread = threading.Thread(target=ask, name="resolver", daemon=True)
+        thread.start()
+        thread.join(self._left())
+        if not found:
+            raise MediaSourceError(f"{place.host}: no address found; is the name right?")
+        return [ip_address(text) for text in dict.fromkeys(found)]
+
+    @contextmanager
+    def _connected(self, place: Place, addresses: list[Address]) -> Iterator[socket.socket]:
+        """A connection, with TLS for the name of the host, to the first address that answers.
+
+        It is cut when time is up, whatever waits for it: a peer may send a byte now and then, for ever.
+        """
+        with self._dialled(place, addresses) as raw:
+            if ip_address(raw.getpeername()[0]) not in addresses:
+                raise MediaSourceError(f"{place.host}: another address answered")
+            name = str(place.literal or place.host)
+            context = ssl.create_default_context() if place.secure else None
+            speaks = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False) if context else raw
+            with speaks:
+                timer = threading.Timer(self._left(), _cut, (speaks,))
+                timer.daemon = True
+                timer.start()
+                try:
+                    if isinstance(speaks, ssl.SSLSocket):
+                        speaks.do_handshake()
+                    yield speaks
+                finally:
+                    timer.cancel()
+
+    def _dialled(self, place: Place, addresses: list[Address]) -> socket.socket:
+        for address in addresses:
+            with suppress(OSError):
+                return socket.create_connection((str(address), place.port), timeout=self._left())
+        raise MediaSourceError(f"{place.host}: no connection; try again or send the file itself")
+
+    @contextmanager
+    def _explained(self, place: Place) -> Iterator[None]:
+        try:
+            yield
+        except ssl.SSLError as error:
+            raise MediaSourceError(f"{place.host}: no trusted connection ({error.reason or 'TLS failed'})") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, MediaSourceError | MediaTooLargeError | MediaTimeoutError):
+                raise
+            self._left()
+            raise MediaSourceError(f"{place.host}: the answer cannot be read; try again") from None
+
+    def _left(self) -> float:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise MediaTimeoutError(f"the file did not arrive within {self._sources.seconds:g} s")
+        return left
+
+
+class _Pinned(http.client.HTTPConnection):
+    """HTTP over a socket that is connected already. It knows no proxies and no cookies."""
+
+    def __init__(self, place: Place, speaks: socket.socket) -> None:
+        super().__init__(place.host, place.port)
+        self.sock = speaks
+
+    def connect(self) -> None:
+        raise http.client.NotConnected
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of the socket itself: TLS would say goodbye first

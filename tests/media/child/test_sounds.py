@@ -1,0 +1,203 @@
+"""Sounds of every format come out as mono at 16 kHz, as soxr gives it, and never shorter than they are."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from bezel.errors import CorruptMediaError, InvalidRequestError, MediaTooLargeError, UnsupportedMediaError
+from bezel.media.decoding import decode_audio
+from bezel.media.limits import Limits
+from tests.media.samples import recorded, riff, tone, wav
+
+LOSSLESS = [
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("FLAC", "PCM_16"),
+    ("FLAC", "PCM_24"),
+    ("WAVEX", "PCM_16"),
+]
+LOSSY = [
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+    ("WAV", "ULAW"),
+    ("WAV", "ALAW"),
+    ("WAV", "PCM_U8"),
+]
+
+
+@pytest.mark.parametrize(("format", "subtype"), LOSSLESS)
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_lossless_sounds(format: str, subtype: str, rate: int, channels: int) -> None:
+    samples = tone(rate, 0.4, channels)
+    found = decode_audio(recorded(samples, rate, format, subtype))
+    wanted = soxr.resample(samples.astype(np.float64).mean(axis=1), rate, 16_000, quality="HQ")
+    assert found.dtype == np.float32 and found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", [8_000, 24_000, 44_100, 48_000])
+def test_the_middle_is_as_band_limited_interpolation_has_it(rate: int) -> None:
+    """Sums of sines below every band edge are known at any time."""
+    found = decode_audio(recorded(tone(rate, 1.0), rate, "WAV", "PCM_24"))
+    assert np.abs(found - tone(16_000, 1.0)[:, 0])[800:-800].max() < 1e-3
+
+
+@pytest.mark.parametrize(("format", "subtype"), LOSSY)
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_lossy_sounds(format: str, subtype: str, rate: int, channels: int) -> None:
+    """Decoded whole by the library and resampled at once: the same, whatever the loss."""
+    data = recorded(tone(rate, 2.5, channels), rate, format, subtype)
+    whole, found_rate = soundfile.read(io.BytesIO(data), always_2d=True)
+    found = decode_audio(data)
+    wanted = soxr.resample(whole.mean(axis=1), found_rate, 16_000, quality="HQ")
+    assert abs(len(found) - 40_000) < 1_000 and found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 1e-3
+
+
+def test_other_rates_and_no_change_at_the_same() -> None:
+    samples = tone(16_000, 0.2)
+    assert np.array_equal(decode_audio(recorded(samples, 16_000, "WAV", "FLOAT")), samples[:, 0])
+    assert decode_audio(recorded(samples, 16_000, "WAV", "FLOAT"), rate=24_000).shape == (4_800,)
+    with pytest.raises(InvalidRequestError, match="rate"):
+        decode_audio(recorded(samples, 16_000, "WAV", "FLOAT"), rate=0)
+
+
+def test_long_sounds_are_whole_and_over_the_limit_an_error() -> None:
+    samples = tone(16_000, 95.0)
+    for format, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")):
+        data = recorded(samples, 16_000, format, subtype)
+        assert abs(len(decode_audio(data)) - len(samples)) < 16, format
+        with pytest.raises(MediaTooLargeError, match="longer than the 94 s"):
+            decode_audio(data, Limits(audio_seconds=94))
+
+
+WHOLE = {
+    f"{format} {subtype}": recorded(tone(16_000, 1.0), 16_000, format, subtype)
+    for format, subtype in [*LOSSLESS, *LOSSY]
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_cut_anywhere_is_an_error(name: str) -> None:
+    data = WHOLE[name]
+    decode_audio(data)
+    for cut in {*range(16, len(data), max(1, len(data) // 50)), *range(len(data) - 30, len(data))}:
+        with pytest.raises(CorruptMediaError):
+            decode_audio(data[:cut])
+
+
+def test_a_size_that_a_pipe_could_not_know() -> None:
+    samples = bytes(range(200)) * 10
+    for unknown in (0x7FFFF000, 0xFFFFFFFF):
+        assert decode_audio(wav(samples, declared=unknown)).shape == (1_000,)
+
+
+def test_a_voice_note_without_the_mark_on_its_last_page() -> None:
+    data = bytearray(WHOLE["OGG OPUS"])
+    last = data.rindex(b"OggS")
+    assert data[last + 5] == 4
+    data[last + 5] = 0
+    data[last + 22 : last + 26] = bytes(4)
+    data[last + 22 : last + 26] = struct.pack("<I", ogg_sum(bytes(data[last:])))
+    assert np.array_equal(decode_audio(bytes(data)), decode_audio(WHOLE["OGG OPUS"]))
+
+
+def ogg_sum(page: bytes) -> int:
+    total = 0
+    for byte in page:
+        total ^= byte << 24
+        for _ in range(8):
+            total = (total << 1 ^ (0x04C11DB7 if total >> 31 else 0)) & 0xFFFFFFFF
+    return total
+
+
+def test_pages_of_ogg_must_be_there_unbroken_and_of_one_stream() -> None:
+    data = recorded(tone(16_000, 9.0), 16_000, "OGG", "VORBIS")
+    pages = [b"OggS" + page for page in data.split(b"OggS")[1:]]
+    assert len(pages) > 4 and b"".join(pages) == data
+    with pytest.raises(CorruptMediaError, match="broken"):
+        decode_audio(b"".join(pages[:3] + pages[4:]))
+    broken = bytearray(data)
+    broken[len(data) // 2] ^= 1
+    with pytest.raises(CorruptMediaError, match="broken"):
+        decode_audio(bytes(broken))
+    with pytest.raises(UnsupportedMediaError, match="several streams"):
+        decode_audio(data + recorded(tone(16_000, 0.5), 16_000, "OGG", "VORBIS"))
+
+
+def test_frames_of_mp3_between_tags_and_padding() -> None:
+    data = WHOLE["MP3 MPEG_LAYER_III"]
+    whole = decode_audio(data)
+    tagged = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128) + data + bytes(64) + b"TAG" + bytes(125)
+    assert np.array_equal(decode_audio(tagged), whole)
+    with pytest.raises(CorruptMediaError, match="broken"):
+        decode_audio(data + b"<script>")
+    with pytest.raises(UnsupportedMediaError, match="MP3"):
+        decode_audio(b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"fLaC" + bytes(100))
+
+
+def test_a_frame_of_mp3_that_is_missing_is_noticed() -> None:
+    data = recorded(tone(16_000, 3.0), 16_000, "MP3", "MPEG_LAYER_III")
+    assert b"Xing" in data[:200] or b"Info" in data[:200]
+    second = data.index(data[:2], 4)
+    third = data.index(data[:2], second + 4)
+    with pytest.raises(CorruptMediaError, match="cut off"):
+        decode_audio(data[:second] + data[third:])
+
+
+@pytest.mark.parametrize("rate", [0, 1, 3_999, 192_001, 0xFFFFFFFF])
+def test_forged_rates(rate: int) -> None:
+    with pytest.raises((UnsupportedMediaError, CorruptMediaError)):
+        decode_audio(wav(bytes(3200), rate=rate))
+
+
+@pytest.mark.parametrize("channels", [0, 9, 255, 65_535])
+def test_forged_channels(channels: int) -> None:
+    with pytest.raises((MediaTooLargeError, CorruptMediaError)):
+        decode_audio(wav(bytes(3200), channels=channels))
+
+
+def test_a_forged_length_is_no_allocation() -> None:
+    flac = bytearray(WHOLE["FLAC PCM_16"])
+    flac[21:26] = bytes([flac[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # 2^36 - 1 samples
+    with pytest.raises(MediaTooLargeError, match="longer"):
+        decode_audio(bytes(flac))
+    with pytest.raises(CorruptMediaError, match="cut off"):
+        decode_audio(wav(bytes(3200), declared=0x7FFFE000))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_samples_must_be_numbers(value: float) -> None:
+    samples = tone(16_000, 0.1)
+    samples[77] = value
+    with pytest.raises(CorruptMediaError, match="no numbers"):
+        decode_audio(wav(samples.astype("<f4").tobytes(), bits=32, code=3))
+
+
+def test_nothing_is_no_sound() -> None:
+    with pytest.raises(CorruptMediaError):
+        decode_audio(wav(b""))
+
+
+@pytest.mark.parametrize("code", [2, 0x11, 0x31, 0x55, 0x1234])
+def test_rare_encodings_in_wav_are_not_read(code: int) -> None:
+    with pytest.raises((UnsupportedMediaError, CorruptMediaError)):
+        decode_audio(wav(bytes(3200), code=code, bits=4))
+
+
+def test_chunks_before_the_samples_are_passed_over() -> None:
+    data = wav(bytes(320))
+    before = data[:12] + riff(b"LIST", b"\x01" * 33) + data[12:]
+    assert decode_audio(before).shape == (160,)
