@@ -1,4 +1,4 @@
-"""A child starts when needed, knows nothing, is used again, and is replaced when it breaks; callers get typed errors."""
+"""A child starts when needed, knows nothing, is used again and is replaced when it breaks; errors are typed."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ def test_a_child_is_replaced_after_some_files(decoder: Decoder) -> None:
 
 
 @on_linux
-def test_a_child_inherits_no_secrets_and_no_files(
-    decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_inherits_nothing(decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}:/secret/place")
     with (tmp_path / "secret").open("w") as file:
