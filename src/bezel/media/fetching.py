@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import http.client
 import os
+import re
 import socket
 import ssl
 import stat
@@ -22,6 +23,7 @@ from bezel.media.addresses import Address, Place, is_public, parse_url
 from bezel.media.limits import Limits
 
 _BLOCK = 1 << 16
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -70,16 +72,12 @@ def _data_url(url: str, most: int) -> bytes:
     head, comma, text = url[: 1 << 10].partition(",")
     text = url[len(head) + 1 :]
     if not comma or not head.lower().endswith(";base64"):
-        raise MediaSourceError("write data URLs as data:TYPE;base64,DATA")
+        raise MediaSourceError("write a data URL as data:TYPE;base64,DATA")
     if len(text) // 4 * 3 - text.endswith("=") - text.endswith("==") > most:
         raise MediaTooLargeError(f"the data URL holds more than the {most:,} bytes that are read at most")
-    try:
-        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise MediaSourceError("the data URL is no base64 with padding and without spaces; encode it again") from None
-    if not data:
-        raise MediaSourceError("the data URL is empty")
-    return data
+    if not text or len(text) % 4 or not _BASE64.fullmatch(text):
+        raise MediaSourceError("the data URL is no base64 with padding and without spaces; encode it again")
+    return binascii.a2b_base64(text)
 
 
 def _file(path: Path, sources: Sources, most: int) -> bytes:
@@ -138,10 +136,10 @@ class _Fetch:
                 place.target,
                 headers={"Host": place.host_header, "Accept-Encoding": "identity", "User-Agent": "bezel"},
             )
-            response = connection.getresponse()
-            if response.status in _REDIRECTS:
-                return response.getheader("Location") or ""
-            return self._body(place, response)
+            with connection.getresponse() as response:
+                if response.status in _REDIRECTS:
+                    return response.getheader("Location") or ""
+                return self._body(place, response)
 
     def _body(self, place: Place, response: http.client.HTTPResponse) -> bytes:
         if response.status != 200:
@@ -151,7 +149,7 @@ class _Fetch:
         length = response.length
         body = bytearray()
         while len(body) <= self._most and (length is None or length <= self._most):
-            block = response.read(_BLOCK)
+            block = response.read(min(_BLOCK, self._most + 1 - len(body)))
             self._left()  # a connection that was cut looks like one that ended
             if not block:
                 break
@@ -203,8 +201,13 @@ class _Fetch:
 
     def _dialled(self, place: Place, addresses: list[Address]) -> socket.socket:
         for address in addresses:
-            with suppress(OSError):
-                return socket.create_connection((str(address), place.port), timeout=self._left())
+            raw = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+            try:
+                raw.settimeout(self._left())
+                raw.connect((str(address), place.port))
+                return raw
+            except OSError:
+                raw.close()
         raise MediaSourceError(f"{place.host}: no connection; try again or send the file itself")
 
     @contextmanager
