@@ -38,6 +38,17 @@ PUBLIC = {
     "bezel.catalog.hardware": ("MemoryUse",),
     "bezel.catalog.memory": ("footprint", "Footprint"),
     "bezel.catalog.variants": ("find", "nearest", "Variant"),
+    "bezel.media.decoding": (
+        "decode_image",
+        "decode_frames",
+        "decode_audio",
+        "decode_video",
+        "Decoder",
+        "Frames",
+        "Video",
+    ),
+    "bezel.media.limits": ("Limits",),
+    "bezel.media.fetching": ("fetch", "Sources"),
     "bezel.weights.quantize": ("quantize",),
     "bezel.weights.slice_files": ("write_slice",),
 }
