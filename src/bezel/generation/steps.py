@@ -97,3 +97,4 @@ class Steps:
             rows = ops.rows_of(cache.layer(owner).tables, batch.segments)
             np.copyto(places.addresses, rows.addresses)
             np.copyto(places.positions, rows.positions)
+            np.copyto(places.lasts, rows.lasts)

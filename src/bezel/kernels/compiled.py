@@ -11,7 +11,7 @@ from typing import Any
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 
-ABI_VERSION = 11
+ABI_VERSION = 12
 
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 SIGNATURES = {
@@ -24,7 +24,7 @@ SIGNATURES = {
     "rms_norm": "PPqqdPq",
     "norm_rope": "PqPqqqdPPP",
     "write_cache": "PPqPPPPqqqqq",
-    "attention": "PqPPPPqqqqqqqddP",
+    "attention": "PqPPPPPqqqqqqqddP",
     "geglu": "PqqP",
     "soft_cap": "Pqd",
     "log_sum_exp": "PqP",
@@ -44,6 +44,8 @@ SIGNATURES = {
     "altup_merge": "PPqqqP",
     "gelu_gate": "PPqqqq",
     "norm_heads": "PqPqqqd",
+    "layer_norm": "PPPqqdP",
+    "add_bias": "PPqqq",
 }
 # Those that are the same on every instruction set.
 PLAIN_SIGNATURES = {"expect_rows": "qqqqPqPqPq", "fetch_rows": "qqqqPqPqPqPP"}

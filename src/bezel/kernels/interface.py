@@ -92,11 +92,28 @@ class Rope:
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of rows of one sequence: rows [row, row + length) stand at positions [start, start + length)."""
+    """A run of rows of one sequence: rows [row, row + length) stand at positions [start, start + length).
+
+    `spans` are runs of positions (first, end), in rising order, whose rows see each other in both directions. One may
+    begin before the segment; none goes on behind it.
+    """
 
     row: int
     start: int
     length: int
+    spans: tuple[tuple[int, int], ...] = ()
+
+    def lasts(self) -> I32:
+        """The last position that each row sees: its own, or its span's. int32 [length].
+
+        ValueError for a span that goes on behind the segment, whose keys nobody has yet.
+        """
+        lasts = np.arange(self.start, self.start + self.length, dtype=np.int32)
+        for first, end in self.spans:
+            if end > self.start + self.length:
+                raise ValueError(f"a span to {end} goes on behind {self.start + self.length}, the end of its segment")
+            lasts[max(0, first - self.start) : max(0, end - self.start)] = end - 1
+        return lasts
 
 
 @dataclass(frozen=True)
@@ -219,7 +236,8 @@ class Kernels(Protocol):
 
         With `index` [R], q [R, heads, head_dim] holds those rows of the segments alone: [R, heads * head_dim].
 
-        The row at position p sees the cached positions max(0, p - window + 1) ... p. Keys and values are widened to
+        The row at position p sees the cached positions max(0, p - window + 1) ... p, inside a span of its segment to
+        the end of that. Keys and values are widened to
         float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are q.k * scale, then
         soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
         """
@@ -241,6 +259,12 @@ class Kernels(Protocol):
 
     def norm_heads(self, x: F32, weight: F32 | None, eps: float) -> None:
         """In place on x [T, heads, head_dim]: rms_norm per head."""
+
+    def layer_norm(self, x: F32, weight: F32, bias: F32, eps: float) -> F32:
+        """(x - mean) / sqrt(variance + eps) * weight + bias along the last axis: x [T, n] -> [T, n]."""
+
+    def add_bias(self, x: F32, bias: F32, gelu: bool = False) -> None:
+        """In place: x [T, n] += bias [n], and with `gelu` x = gelu_tanh(x) of that."""
 
     def sparse_mlp(self, gate: F32, x: F32, up: Any, down: Any, multiplier: float) -> F32:
         """down(gelu_tanh(over) * up(x)), x [T, n] -> [T, n], where `over` is what gate [T, m] has over its cut.

@@ -22,6 +22,7 @@ from bezel.kernels.layout import Matrix, packed
 from bezel.kernels.sparse import SparseNative
 from bezel.kernels.tables import TablesNative
 from bezel.kernels.tape import Tape, raise_for
+from bezel.kernels.towers import TowersNative
 from bezel.settings import default_threads
 
 _MOST_SLOTS = 256
@@ -43,15 +44,16 @@ def _strided(array: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Per row of a batch: the address of its sequence's block table (uint64) and its position (int32)."""
+    """Per row of a batch: the address of its sequence's block table (uint64), its position and the last it sees."""
 
     tables: Sequence[I32]
     segments: Sequence[Segment]
     addresses: Any
     positions: I32
+    lasts: I32
 
 
-class Native(AltUpNative, SparseNative, TablesNative):
+class Native(AltUpNative, SparseNative, TablesNative, TowersNative):
     """Implements `Kernels`; see there for what each method promises, and `reference` for the definitions.
 
     `isa` is one of `compiled.instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the
@@ -107,17 +109,18 @@ class Native(AltUpNative, SparseNative, TablesNative):
             self._recording.tape = None
 
     def rows_of(self, tables: Sequence[I32], segments: Sequence[Segment]) -> Rows:
-        """Where each row's block table lies, and its position."""
+        """Where each row's block table lies, its position, and the last position that it sees."""
         for rows in self._rows:
             if rows.tables is tables and rows.segments is segments:
                 return rows
         count = sum(segment.length for segment in segments)
-        rows = Rows(tables, segments, np.zeros(count, np.uint64), np.zeros(count, np.int32))
+        rows = Rows(tables, segments, np.zeros(count, np.uint64), *np.zeros((2, count), np.int32))
         for segment, table in zip(segments, tables, strict=True):
             end = segment.start + segment.length
             part = slice(segment.row, segment.row + segment.length)
             rows.addresses[part] = _address(table, np.int32)
             rows.positions[part] = np.arange(segment.start, end)
+            rows.lasts[part] = segment.lasts()
         self._rows = [rows, *self._rows[:3]]
         return rows
 
@@ -284,10 +287,11 @@ class Native(AltUpNative, SparseNative, TablesNative):
             raise ValueError(f"q {q.shape} does not go with a cache of {kv.keys.shape}")
         check_blocks(kv, segments, window)
         rows = self.rows_of(kv.tables, segments)
-        addresses, positions = rows.addresses, rows.positions
+        addresses, positions, lasts = rows.addresses, rows.positions, rows.lasts
         if index is not None:
             halves = self.rows(addresses.view(np.float32).reshape(-1, 2), index)
             addresses, positions = halves.reshape(-1).view(np.uint64), self.picked(positions, index)
+            lasts = self.picked(lasts, index)
         if len(positions) != tokens:
             raise ValueError(f"q {q.shape} has other rows than the {len(positions)} of its segments")
         out = self._empty(tokens, heads * head_dim)
@@ -298,6 +302,7 @@ class Native(AltUpNative, SparseNative, TablesNative):
             _address(kv.values, dtype),
             _address(addresses, np.uint64),
             _address(positions, np.int32),
+            _address(lasts, np.int32),
             tokens,
             heads,
             kv_heads,

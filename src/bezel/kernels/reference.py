@@ -16,6 +16,7 @@ from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
 from bezel.kernels.sparse import SparseReference
 from bezel.kernels.tables import TablesReference
+from bezel.kernels.towers import TowersReference
 
 GROUP = 32
 
@@ -87,7 +88,7 @@ def _widen(kv: KVView, cached: NDArray[Any]) -> F32:
     return dequantize(kv.format, raw, kv.head_dim).reshape(*cached.shape[:2], kv.head_dim)
 
 
-class Reference(AltUpReference, SparseReference, TablesReference):
+class Reference(AltUpReference, SparseReference, TablesReference, TowersReference):
     """Implements `Kernels`; see there for what each method promises."""
 
     name = "reference"
@@ -170,9 +171,9 @@ class Reference(AltUpReference, SparseReference, TablesReference):
         shared = heads // kv.keys.shape[2]
         out = np.empty((tokens, heads, head_dim), np.float32)
         for segment, table in zip(segments, kv.tables, strict=True):
-            for i in range(segment.length):
-                last = segment.start + i
-                seen = np.arange(0 if window is None else max(0, last - window + 1), last + 1)
+            for i, last in enumerate(segment.lasts().tolist()):
+                first = 0 if window is None else max(0, segment.start + i - window + 1)
+                seen = np.arange(first, last + 1)
                 blocks, slots = table[seen // kv.block_size], seen % kv.block_size
                 keys = np.repeat(_widen(kv, kv.keys[blocks, slots]), shared, axis=1)
                 values = np.repeat(_widen(kv, kv.values[blocks, slots]), shared, axis=1)

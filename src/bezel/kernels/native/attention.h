@@ -33,7 +33,7 @@ typedef struct {
     const float *q;
     const uint8_t *keys, *values;
     const int32_t *const *tables; /* one a row */
-    const int32_t *positions;
+    const int32_t *positions, *lasts; /* of each row: its own, and the last that it sees */
     long stride, heads, kv_heads, head_dim, block_size, window;
     float scale, cap;
     int format;
@@ -53,7 +53,7 @@ INLINE long first_seen(const Attention *a, long row) {
 
 INLINE long first_span(const Attention *a, long row) { return first_seen(a, row) / SPAN; }
 
-INLINE long last_span(const Attention *a, long row) { return a->positions[row] / SPAN; }
+INLINE long last_span(const Attention *a, long row) { return a->lasts[row] / SPAN; }
 
 /* scores[h][0 ... 3] = q[h] . key[0 ... 3], `stride` bytes apart: 16 sums side by side, then across. */
 INLINE void score_tile(const float *q, const uint8_t *const *keys, long n, const int queries, const int format,
@@ -240,7 +240,7 @@ static void NAME(attend_span)(const Attention *a, const Unit *u, long span, cons
     long starts[MOST_QUERIES], ends[MOST_QUERIES], low[MOST_QUERIES], high[MOST_QUERIES];
     v16f totals[MOST_QUERIES];
     for (long h = 0; h < queries; h++) {
-        long row = u->row + h / u->heads, from = first_seen(a, row), to = a->positions[row] + 1;
+        long row = u->row + h / u->heads, from = first_seen(a, row), to = a->lasts[row] + 1;
         starts[h] = from > span * SPAN ? from : span * SPAN;
         ends[h] = to < (span + 1) * SPAN ? to : (span + 1) * SPAN;
         start = starts[h] < start ? starts[h] : start, end = ends[h] > end ? ends[h] : end;
@@ -385,22 +385,23 @@ static int NAME(make_room)(Attention *a, long items, long threads) {
 
 /* Returns 0, or 1 where memory is lacking. */
 OP(attention) {
-    long rows = s[6].i, threads = bezel_thread_count();
+    long rows = s[7].i, threads = bezel_thread_count();
     Attention a = {.q = s[0].p,
                    .stride = s[1].i,
                    .keys = s[2].p,
                    .values = s[3].p,
                    .tables = s[4].p,
                    .positions = s[5].p,
-                   .heads = s[7].i,
-                   .kv_heads = s[8].i,
-                   .head_dim = s[9].i,
-                   .block_size = s[10].i,
-                   .window = s[11].i,
-                   .format = s[12].i,
-                   .scale = s[13].f,
-                   .cap = s[14].f,
-                   .out = s[15].p,
+                   .lasts = s[6].p,
+                   .heads = s[8].i,
+                   .kv_heads = s[9].i,
+                   .head_dim = s[10].i,
+                   .block_size = s[11].i,
+                   .window = s[12].i,
+                   .format = s[13].i,
+                   .scale = s[14].f,
+                   .cap = s[15].f,
+                   .out = s[16].p,
                    .spans = 1};
     a.width = (a.head_dim + LANES - 1) / LANES * LANES, a.row_bytes = row_bytes(a.format, a.head_dim);
     a.count = NAME(cut)(&a, rows, 0);

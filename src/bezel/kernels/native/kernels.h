@@ -100,6 +100,7 @@ INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
 #include "sparse.h"
 #include "widen.h"
 #include "mask.h"
+#include "towers.h"
 
 /* ---- element by element ---- */
 
