@@ -79,9 +79,12 @@ class ArrayWeights:
             raise ModelFileError(f"tensor {name} is missing")
         return self._tensors[name]
 
-    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
+    def matrix(
+        self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE, transposed: bool = False
+    ) -> Any:
         """See `models.interface.Weights.matrix`."""
         stacked = np.concatenate([self._tensor(name) for name in names])
+        stacked = stacked.T if transposed else stacked.reshape(len(stacked), -1)
         if stacked.shape != shape:
             raise ModelFileError(f"{' + '.join(names)} has shape {stacked.shape}; the config asks for {shape}")
         packed = self.kernels.allocate(self._format, *shape, access)
@@ -90,6 +93,10 @@ class ArrayWeights:
 
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""
+        return self._shaped(name, (size,))
+
+    def vector(self, name: str, size: int) -> F32:
+        """See `models.interface.Weights.vector`."""
         return self._shaped(name, (size,))
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:

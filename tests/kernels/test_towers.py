@@ -69,6 +69,35 @@ def test_norms_and_biases_agree_and_rows_stand_alone(native: Sets, rows: int, n:
         kernels.add_bias(x, np.zeros(n + 1, np.float32))
 
 
+@pytest.mark.parametrize(("rows", "heads", "head_dim"), [(1, 1, 4), (7, 2, 8), (49, 3, 24), (300, 2, 72)])
+def test_full_attention_is_soft_max_over_all_rows(rows: int, heads: int, head_dim: int) -> None:
+    q, k, v = (normal(seed, rows, heads, head_dim) * 2 for seed in (20, 21, 22))
+    found = REFERENCE.full_attention(q, k, v, 0.3).reshape(rows, heads, head_dim)
+    for row in {0, rows // 2, rows - 1}:
+        for head in range(heads):
+            scores = [0.3 * float(np.dot(q[row, head].astype(np.float64), key)) for key in k[:, head]]
+            weights = [math.exp(score - max(scores)) for score in scores]
+            expected = sum(w * x for w, x in zip(weights, v[:, head].astype(np.float64), strict=True)) / sum(weights)
+            np.testing.assert_allclose(found[row, head], expected, atol=5e-5)
+
+
+@BUILT
+@pytest.mark.parametrize(
+    ("rows", "heads", "head_dim"), [(1, 1, 4), (6, 1, 16), (53, 2, 20), (128, 1, 64), (131, 3, 72), (300, 1, 130)]
+)
+def test_full_attention_agrees_on_any_number_of_threads(native: Sets, rows: int, heads: int, head_dim: int) -> None:
+    fused = normal(23, rows, 3 * heads, head_dim) * 2
+    q, k, v = np.split(fused, 3, axis=1)
+    scale = head_dim**-0.5
+    found = native(threads=2).full_attention(q, k, v, scale)
+    np.testing.assert_allclose(found, REFERENCE.full_attention(q, k, v, scale), atol=1e-5)
+    np.testing.assert_array_equal(native(threads=1).full_attention(q, k, v, scale), found)
+    q[:-1] = 9  # other rows' queries
+    np.testing.assert_array_equal(native(threads=2).full_attention(q, k, v, scale)[-1], found[-1])
+    with pytest.raises(ValueError, match="do not lie alike"):
+        native().full_attention(q, k[:, :, : head_dim // 2].copy(), v, scale)
+
+
 def filled(format: Format, positions: int, kv_heads: int, head_dim: int) -> KVView:
     """A cache of blocks of 32 in mixed order, full of random keys and values."""
     blocks = -(-positions // 32)

@@ -46,6 +46,7 @@ SIGNATURES = {
     "norm_heads": "PqPqqqd",
     "layer_norm": "PPPqqdP",
     "add_bias": "PPqqq",
+    "full_attention": "PPPqqqqdP",
 }
 # Those that are the same on every instruction set.
 PLAIN_SIGNATURES = {"expect_rows": "qqqqPqPqPq", "fetch_rows": "qqqqPqPqPqPP"}

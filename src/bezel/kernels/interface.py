@@ -266,6 +266,10 @@ class Kernels(Protocol):
     def add_bias(self, x: F32, bias: F32, gelu: bool = False) -> None:
         """In place: x [T, n] += bias [n], and with `gelu` x = gelu_tanh(x) of that."""
 
+    def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
+        """soft-max(q.k * scale) times v over all rows, every head by itself: three of [T, heads, head_dim] ->
+        [T, heads * head_dim]."""
+
     def sparse_mlp(self, gate: F32, x: F32, up: Any, down: Any, multiplier: float) -> F32:
         """down(gelu_tanh(over) * up(x)), x [T, n] -> [T, n], where `over` is what gate [T, m] has over its cut.
 

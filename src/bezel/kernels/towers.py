@@ -1,4 +1,4 @@
-"""What towers over images need beside products and attention: layer norm, and biases with or without GELU.
+"""What towers over images need beside products and attention: layer norm, biases with or without GELU, and full attention.
 
 `TowersReference` defines what `TowersNative` calls; `interface.Kernels` says what each method promises.
 """
@@ -27,9 +27,17 @@ class TowersReference:
         if gelu:
             x[...] = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
+    def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
+        out = np.empty(q.shape, np.float32)
+        for head in range(q.shape[1]):
+            scores = q[:, head] @ k[:, head].T * np.float32(scale)
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            out[:, head] = weights @ v[:, head] / weights.sum(axis=1, keepdims=True)
+        return out.reshape(len(q), -1)
+
 
 class TowersNative(Caller):
-    """The part of `Kernels` for towers, compiled (native/towers.h)."""
+    """The part of `Kernels` for towers, compiled (native/towers.h and full.h)."""
 
     def layer_norm(self, x: F32, weight: F32, bias: F32, eps: float) -> F32:
         rows, n = x.shape
@@ -41,6 +49,16 @@ class TowersNative(Caller):
     def add_bias(self, x: F32, bias: F32, gelu: bool = False) -> None:
         _check(x, bias)
         self._call("add_bias", self._at(x), self._at(bias), *x.shape, gelu)
+
+    def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
+        (q_at, stride), (k_at, k_stride), (v_at, v_stride) = map(self._rows_at, (q, k, v))
+        if not q.shape == k.shape == v.shape or not stride == k_stride == v_stride:
+            raise ValueError(f"q {q.shape}, k {k.shape} and v {v.shape} do not lie alike")
+        rows, heads, head_dim = q.shape
+        out = self._empty(rows, heads * head_dim)
+        if rows:
+            self._call("full_attention", q_at, k_at, v_at, stride, rows, heads, head_dim, scale, self._at(out))
+        return out
 
 
 def _check(x: F32, *vectors: F32) -> None:

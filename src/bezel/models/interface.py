@@ -92,18 +92,21 @@ class CacheView(Protocol):
 
 
 class Weights(Protocol):
-    """Tensors of a checkpoint under their Hugging Face names, text part only, without "model." in front.
+    """Tensors of a checkpoint under their Hugging Face names, without "model." or "language_model." in front.
 
-    For example "embed_tokens.weight", "layers.0.self_attn.q_proj.weight", "norm.weight".
+    For example "embed_tokens.weight", "layers.0.self_attn.q_proj.weight", "vision_tower.post_layernorm.bias".
     Every read is checked: a missing tensor or a wrong shape raises ModelFileError naming file and tensor.
     """
 
     kernels: Kernels
 
-    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
+    def matrix(
+        self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE, transposed: bool = False
+    ) -> Any:
         """One packed matrix from one tensor, or from several stacked by rows (fused projections).
 
-        `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`.
+        `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`. A tensor of more sizes,
+        as convolutions have, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns.
         """
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
@@ -111,6 +114,9 @@ class Weights(Protocol):
 
     def table(self, name: str, shape: tuple[int, int]) -> Any:
         """A matrix (rows, columns) that stays on disk, for `Kernels.read_rows`."""
+
+    def vector(self, name: str, size: int) -> F32:
+        """A bias, or the weight of a layer norm: float32 [size], as it is stored."""
 
     def norm(self, name: str, size: int) -> F32:
         """The multiplier of an RMSNorm, float32 [size]; the "1 +" of Gemma 1-3 is already added."""

@@ -101,6 +101,7 @@ INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
 #include "widen.h"
 #include "mask.h"
 #include "towers.h"
+#include "full.h"
 
 /* ---- element by element ---- */
 
