@@ -80,15 +80,23 @@ class ArrayWeights:
         return self._tensors[name]
 
     def matrix(
-        self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE, transposed: bool = False
+        self,
+        *names: str,
+        shape: tuple[int, int],
+        access: Access = Access.WHOLE,
+        transposed: bool = False,
+        padded: bool = False,
     ) -> Any:
         """See `models.interface.Weights.matrix`."""
         stacked = np.concatenate([self._tensor(name) for name in names])
         stacked = stacked.T if transposed else stacked.reshape(len(stacked), -1)
+        if padded:
+            stacked = np.pad(stacked, [(0, wanted - have) for wanted, have in zip(shape, stacked.shape, strict=True)])
         if stacked.shape != shape:
             raise ModelFileError(f"{' + '.join(names)} has shape {stacked.shape}; the config asks for {shape}")
-        packed = self.kernels.allocate(self._format, *shape, access)
-        self.kernels.store_rows(packed, 0, quantize(self._format, stacked))
+        format = Format.F16 if shape[1] % self._format.block_elements else self._format
+        packed = self.kernels.allocate(format, *shape, access)
+        self.kernels.store_rows(packed, 0, quantize(format, stacked))
         return packed
 
     def norm(self, name: str, size: int) -> F32:

@@ -101,12 +101,18 @@ class Weights(Protocol):
     kernels: Kernels
 
     def matrix(
-        self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE, transposed: bool = False
+        self,
+        *names: str,
+        shape: tuple[int, int],
+        access: Access = Access.WHOLE,
+        transposed: bool = False,
+        padded: bool = False,
     ) -> Any:
         """One packed matrix from one tensor, or from several stacked by rows (fused projections).
 
         `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`. A tensor of more sizes,
-        as convolutions have, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns.
+        as convolutions have, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns; with
+        `padded` it is one that may be smaller, and 0 where it ends.
         """
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:

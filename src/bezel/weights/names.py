@@ -127,6 +127,16 @@ def from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of an image tower and its projector."""
+    found = {}
+    for name in stored:
+        canonical = name.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.", 1)
+        if canonical.startswith(("vision_tower.", "multi_modal_projector.")):
+            found[canonical] = name
+    return found
+
+
 class _Metadata:
     """GGUF metadata of one architecture; a key that is missing or of another type is named by ModelFileError."""
 
