@@ -25,13 +25,16 @@ from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
-from bezel.models.interface import Batch, CacheView, TextModel
+from bezel.models.gemma3 import Gemma3
+from bezel.models.interface import Batch, CacheView, SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.testing import GEMMA3, GEMMA3N, check_blocks, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 
 BUILT = bool(instruction_sets())
 CONTEXT = 192
+IMAGE = 50
+"""Most soft tokens of an image."""
 WINDOW = 16
 MOST_STEPS = 50_000
 
@@ -55,19 +58,34 @@ _ALONE: dict[Any, list[Step]] = {}
 
 def _alone(model: TextModel, request: Request) -> list[Step]:
     """What the one-sequence loop answers."""
-    asked = tuple(request.prompt), repr(request.sampling), request.max_tokens, tuple(request.stop_ids)
-    key = (id(model), asked, request.logprobs)
+    asked = repr(request.sampling), request.max_tokens, tuple(request.stop_ids), request.logprobs
+    key = (id(model), tuple(request.prompt), tuple((span.start, span.key) for span in request.spans), *asked)
     if key not in _ALONE:
-        _ALONE[key] = list(
-            generate(model, request.prompt, request.sampling, request.stop_ids, request.max_tokens, request.logprobs)
-        )
+        whole = request.prompt, request.sampling, request.stop_ids, request.max_tokens, request.logprobs
+        _ALONE[key] = list(generate(model, *whole, spans=request.spans))
     return _ALONE[key]
 
 
-def _request(rng: random.Random) -> Request:
-    """Prompts from a few families, so that many begin alike; some longer than the window, some than a block."""
+def _image(start: int, number: int) -> SoftSpan:
+    """One of a few images, by its number: some longer than the window, some than a block or a step."""
+    rng = np.random.default_rng(number)
+    rows = (rng.standard_normal((int(rng.integers(1, IMAGE + 1)), GEMMA3["hidden_size"])) * 2).astype(np.float32)
+    return SoftSpan(start, len(rows), bytes([number]), lambda: rows)
+
+
+def _request(rng: random.Random, sees: bool = False) -> Request:
+    """Prompts from a few families, so that many begin alike; some longer than the window, some than a block.
+
+    With `sees` images stand between, alike in a family, but for the last of some.
+    """
     family = random.Random(rng.randint(0, 2))
-    prompt = [family.randrange(285) for _ in range(rng.randint(0, 110))]
+    prompt, spans = [family.randrange(285) for _ in range(rng.randint(0, 110))], list[SoftSpan]()
+    if sees and prompt:
+        del prompt[family.randint(1, 40) :]
+        for place in range(rng.randint(0, 2)):
+            spans.append(_image(len(prompt), family.randint(0, 5) if place == 0 else rng.randint(0, 5)))
+            prompt += [0] * spans[-1].length
+            prompt += [family.randrange(285) for _ in range(rng.randint(0, 5))]
     prompt += [rng.randrange(285) for _ in range(rng.randint(not prompt, 20))]
     sampling = rng.choice(
         [
@@ -78,7 +96,8 @@ def _request(rng: random.Random) -> Request:
         ]
     )
     stop_ids = range(5) if rng.random() < 0.5 else range(0, 285, 9)
-    return Request(prompt, sampling, rng.randint(1, 40), stop_ids, rng.choice((0, 3)), rng.choice((0, 0, 0, 1)))
+    chosen = sampling, rng.randint(1, 40), stop_ids, rng.choice((0, 3)), rng.choice((0, 0, 0, 1))
+    return Request(prompt, *chosen, spans=spans)
 
 
 class _Half:
@@ -126,11 +145,12 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
     model: TextModel, rng: random.Random, tight: bool, sequences: int
 ) -> None:
     budget = rng.choice((1, 2, 7, 16, 31, 32, 33, 64, 100, 512))
-    least = pool(model.cache_spec, CONTEXT, 1, budget)
+    span = IMAGE if isinstance(model, Gemma3) else 0
+    least = pool(model.cache_spec, CONTEXT, 1, budget + span)
     spare = 3 if tight else 60
     blocks = {window: n + rng.randint(0, spare) for window, n in least.items()}
-    engine = Engine(model, sequences, budget, blocks, drafting=rng.choice((0, 1, 9)))
-    requests = [_request(rng) for _ in range(32)]
+    engine = Engine(model, sequences, budget, blocks, rng.choice((0, 1, 9)), span)
+    requests = [_request(rng, sees=bool(span)) for _ in range(32)]
     _speculate(model, rng, requests)
     coming, arrival, cancelling = list(requests), rng.choice((0.05, 0.3, 1.0)), rng.choice((0.0, 0.0, 0.02))
     ended: dict[int, Progress] = {}
@@ -158,6 +178,35 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
             assert found[request.id] == expected
             stopped = expected[-1].token_id in request.stop_ids
             assert ended[request.id].reason == ("stop" if stopped else "length")
+
+
+def test_an_image_is_a_prefix_of_its_own_and_is_found_from_its_middle(model: TextModel) -> None:
+    if not isinstance(model, Gemma3):
+        pytest.skip("takes no images yet")
+    engine = Engine(model, 1, budget=7, span=IMAGE)
+    one, other = (_image(6, number) for number in (2, 3))
+    assert 6 < 32 < 6 + one.length < 64  # a block ends inside it
+    prompt = [7] * 6 + [0] * one.length + [9, 8]
+
+    def answered(prompt: list[int], span: SoftSpan) -> tuple[int, list[Step]]:
+        request = Request(prompt, Sampling(temperature=0.0), 6, spans=[span])
+        engine.add(request)
+        found = _run(engine)[request.id]
+        assert found == _alone(model, request)
+        return request.reused, found
+
+    reused, first = answered(prompt, one)
+    assert reused == 0
+    assert answered(prompt, one) == (32, first)
+    changed = [7] * 6 + [0] * other.length + [9, 8]
+    assert answered(changed, other)[0] == 0, "another image's keys were taken for its own"
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, IMAGE + 1), (3, 8), (-1, 2), (2, 0)])
+def test_spans_that_cannot_be_are_refused(model: TextModel, start: int, length: int) -> None:
+    span = SoftSpan(start, length, b"x", lambda: np.zeros((length, 64), np.float32))
+    with pytest.raises(InvalidRequestError, match="cannot be"):
+        Engine(model, span=IMAGE).add(Request([1] * 10, Sampling(), 4, spans=[span]))
 
 
 def test_tight_pools_do_preempt_reuse_and_accept_drafts(model: TextModel) -> None:

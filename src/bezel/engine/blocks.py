@@ -10,19 +10,19 @@ import numpy as np
 
 from bezel.generation.stores import BLOCK
 from bezel.kernels.interface import I32
-from bezel.models.interface import CacheSpec
+from bezel.models.interface import CacheSpec, Key
 
 
 @dataclass(eq=False)
 class Prefix:
-    """A full block of token ids behind those of its parents, and the block that holds it in each window group.
+    """A full block of keys behind those of its parents, and the block that holds it in each window group.
 
-    Children are found by their token ids, so a prefix is only ever found for exactly its tokens.
+    Children are found by their keys, so a prefix is only ever found for exactly its tokens and images.
     """
 
     parent: Prefix | None
-    tokens: tuple[int, ...]
-    children: dict[tuple[int, ...], Prefix] = field(default_factory=dict)
+    keys: tuple[Key, ...]
+    children: dict[tuple[Key, ...], Prefix] = field(default_factory=dict)
     blocks: dict[int | None, int] = field(default_factory=dict)
 
 
@@ -84,8 +84,8 @@ class Group:
         assert prefix is not None and prefix.parent is not None
         self.prefixes[block] = None
         del prefix.blocks[self.window]
-        if not prefix.blocks and prefix.parent.children.get(prefix.tokens) is prefix:
-            del prefix.parent.children[prefix.tokens]
+        if not prefix.blocks and prefix.parent.children.get(prefix.keys) is prefix:
+            del prefix.parent.children[prefix.keys]
 
 
 @dataclass
@@ -100,7 +100,7 @@ class _Held:
 class Blocks:
     """Block tables of the running sequences over `counts[window]` blocks a group, with a cache of prefixes.
 
-    A full block is shared by all sequences that begin with the same tokens up to its end. What a finished sequence
+    A full block is shared by all sequences that begin with the same keys up to its end. What a finished sequence
     held stays cached until its room is needed. Sliding layers let go of what has left the window. `keep[window]`
     (default: all): see `Group`.
     """
@@ -121,14 +121,14 @@ class Blocks:
             for window, group in self.groups.items()
         )
 
-    def begin(self, sequence: int, tokens: Sequence[int]) -> int | None:
+    def begin(self, sequence: int, keys: Sequence[Key]) -> int | None:
         """Start a sequence: the number of its first positions that are in the cache already, less than all.
 
-        Full layers get room for all of `tokens` at once. None, with nothing held, where there is too little.
+        Full layers get room for all of `keys` at once. None, with nothing held, where there is too little.
         """
         if sequence in self._held:
             raise ValueError(f"sequence {sequence} has begun already; free it first")
-        path = self._match(tokens)
+        path = self._match(keys)
         held = _Held({}, {}, path)
         for window, group in self.groups.items():
             table = np.full(self._width, -1, np.int32)
@@ -139,7 +139,7 @@ class Blocks:
                 table[index] = block
         self._held[sequence] = held
         start = len(path) * BLOCK
-        if not self._fill(held, start, len(tokens), [None] if None in self.groups else []):
+        if not self._fill(held, start, len(keys), [None] if None in self.groups else []):
             self.free(sequence)
             return None
         return start
@@ -148,14 +148,14 @@ class Blocks:
         """Make room for positions start ... start + length - 1 in every group, or, where one lacks it, in none."""
         return self._fill(self._held[sequence], start, start + length, self.groups)
 
-    def commit(self, sequence: int, tokens: Sequence[int], computed: int) -> None:
-        """Say that the first `computed` positions, of `tokens`, are written: full blocks can be shared from now on.
+    def commit(self, sequence: int, keys: Sequence[Key], computed: int) -> None:
+        """Say that the first `computed` positions, of `keys`, are written: full blocks can be shared from now on.
 
         Blocks that no later position sees are let go.
         """
         held = self._held[sequence]
         for index in range(len(held.path), computed // BLOCK):
-            self._share(held, index, tuple(tokens[index * BLOCK : (index + 1) * BLOCK]))
+            self._share(held, index, tuple(keys[index * BLOCK : (index + 1) * BLOCK]))
         for window, group in self.groups.items():
             table, first = held.tables[window], group.first(computed)
             for index in range(held.first[window], first):
@@ -176,15 +176,15 @@ class Blocks:
         held = [self._held[sequence] for sequence in sequences]
         return {window: [one.tables[window] for one in held] for window in self.groups}
 
-    def _match(self, tokens: Sequence[int]) -> list[Prefix]:
+    def _match(self, keys: Sequence[Key]) -> list[Prefix]:
         """The longest cached prefix that leaves a token to compute, and whose next row finds all it sees.
 
         Full layers need every block; sliding layers those of the last window.
         """
         node, path, usable = self._root, [], 0
         runs = dict.fromkeys(self.groups, 0)
-        for index in range((len(tokens) - 1) // BLOCK):
-            child = node.children.get(tuple(tokens[index * BLOCK : (index + 1) * BLOCK]))
+        for index in range((len(keys) - 1) // BLOCK):
+            child = node.children.get(tuple(keys[index * BLOCK : (index + 1) * BLOCK]))
             if child is None:
                 break
             node = child
@@ -208,12 +208,12 @@ class Blocks:
                 held.tables[window][index] = self.groups[window].take()
         return True
 
-    def _share(self, held: _Held, index: int, tokens: tuple[int, ...]) -> None:
+    def _share(self, held: _Held, index: int, keys: tuple[Key, ...]) -> None:
         """Enter block `index` of a sequence into the tree; where another holds the same already, take that one."""
         parent = held.path[-1] if held.path else self._root
-        node = parent.children.get(tokens)
+        node = parent.children.get(keys)
         if node is None:
-            node = parent.children[tokens] = Prefix(parent, tokens)
+            node = parent.children[keys] = Prefix(parent, keys)
         held.path.append(node)
         for window, group in self.groups.items():
             own = int(held.tables[window][index])

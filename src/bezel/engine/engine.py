@@ -23,6 +23,7 @@ class Engine:
     once, with at most `budget` tokens a step. `blocks` a window group default to what `sequences` whole contexts
     need, of which pages are taken from the system when first written; blocks that nobody holds keep their content,
     but take no memory beyond what one whole context needs. Speculation rests while more than `drafting` requests run.
+    `span` is the most positions that a request's soft spans may have each: a step may be longer than the budget by it.
     """
 
     def __init__(
@@ -32,14 +33,15 @@ class Engine:
         budget: int = 512,
         blocks: Mapping[int | None, int] | None = None,
         drafting: int = 1,
+        span: int = 0,
     ) -> None:
         if sequences < 1 or budget < 1:
             raise InvalidRequestError(f"sequences is {sequences} and budget {budget}; both must be at least 1")
         spec = model.cache_spec
         counts = {window: blocks[window] for window in spec.windows} if blocks else {}
-        counts = counts or pool(spec, model.context, sequences, budget)
-        self._model, self._budget = model, budget
-        self.blocks = Blocks(counts, model.context, pool(spec, model.context, 1, budget))
+        counts = counts or pool(spec, model.context, sequences, budget + span)
+        self._model, self._segment, self._span = model, budget + span, span
+        self.blocks = Blocks(counts, model.context, pool(spec, model.context, 1, budget + span))
         self._scheduler = Scheduler(self.blocks, budget, sequences)
         self._runner = Runner(model, Stores(spec, counts), self.blocks, drafting)
         self._added: deque[Request] = deque()
@@ -61,8 +63,9 @@ class Engine:
         """
         request.max_tokens = answer_budget(self._model, request.prompt, request.max_tokens)
         check_bias(request.sampling, self._model.vocabulary)
+        _check_spans(request, self._span)
         positions = len(request.prompt) + request.max_tokens - 1
-        if not self.blocks.fits(positions, self._budget):
+        if not self.blocks.fits(positions, self._segment):
             raise ContextLengthError(
                 f"{len(request.prompt)} prompt tokens and {request.max_tokens} new ones exceed the engine's cache; "
                 "ask for fewer tokens or give the engine more blocks"
@@ -87,3 +90,14 @@ class Engine:
         plan = self._scheduler.schedule()
         outputs = self._runner.run(plan)
         return tuple(progress for progress in cancelled if progress) + self._scheduler.update(outputs)
+
+
+def _check_spans(request: Request, most: int) -> None:
+    end = 0
+    for span in request.spans:
+        if not 1 <= span.length <= most or span.start < end or span.end > len(request.prompt):
+            raise InvalidRequestError(
+                f"a span at {span.start} of {span.length} soft tokens cannot be: each has 1 to {most} inside the "
+                "prompt, behind the one before it"
+            )
+        end = span.end

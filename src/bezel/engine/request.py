@@ -16,6 +16,7 @@ from bezel.generation.constraints.interface import Constraint
 from bezel.generation.loop import Step
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
+from bezel.models.interface import Key, SoftSpan
 
 FinishReason = Literal["stop", "length", "cancelled"]
 _IDS = count()
@@ -36,8 +37,9 @@ class Request:
 
     `max_tokens` None goes on to the end of the context. Of two requests the one with the lower `priority` goes
     first, then the one that came first. Steps that a constraint may take back are `held` until it no longer may.
-    `tokens` is the prompt and what was produced; keys and values of the first
-    `computed` of them are in the cache, `reused` of these from earlier requests. `draft` may follow `tokens`: the next
+    Where soft `spans` stand, the tokens of the prompt are not looked at. `tokens` is the prompt and what was produced,
+    `keys` what can be found again of it; keys and values of the first `computed` of them are in the cache, `reused` of
+    these from earlier requests. `draft` may follow `tokens`: the next
     step checks it.
     """
 
@@ -49,10 +51,12 @@ class Request:
     priority: int = 0
     speculation: Speculation | None = None
     constraint: Constraint | None = None
+    spans: Sequence[SoftSpan] = ()
     id: int = field(default_factory=_IDS.__next__)
     arrival: int = field(default=-1, init=False)
     state: State = field(default=State.WAITING, init=False)
     tokens: list[int] = field(init=False)
+    keys: list[Key] = field(init=False)
     produced: list[int] = field(default_factory=list, init=False)
     computed: int = field(default=0, init=False)
     reused: int = field(default=0, init=False)
@@ -62,6 +66,9 @@ class Request:
 
     def __post_init__(self) -> None:
         self.tokens = list(self.prompt)
+        self.keys = list(self.prompt)
+        for span in self.spans:
+            self.keys[span.start : span.end] = [(span.key, place) for place in range(span.length)]
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -91,12 +98,13 @@ class Request:
 
     def take_back(self, count: int) -> None:
         """Drop the last `count` produced tokens."""
-        for kept in (self.tokens, self.produced, self.held):
+        for kept in (self.tokens, self.keys, self.produced, self.held):
             del kept[len(kept) - count :]
 
     def take(self, token: int) -> FinishReason | None:
         """Append a produced token; the reason where it ends the answer."""
         self.tokens.append(token)
+        self.keys.append(token)
         self.produced.append(token)
         if token in self.stop_ids:
             return "stop"

@@ -58,7 +58,8 @@ class _View:
 
 
 def _batch(entries: Sequence[Entry]) -> Batch:
-    batch = Batch.of([(entry.tokens, entry.start, False) for entry in entries])
+    spans = [entry.request.spans for entry in entries]
+    batch = Batch.of([(entry.tokens, entry.start, False) for entry in entries], spans)
     if all(entry.logits == 1 for entry in entries):
         return batch
     ends = [segment.row + segment.length for segment in batch.segments]

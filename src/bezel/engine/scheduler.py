@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bezel.engine.blocks import Blocks
 from bezel.engine.request import Entry, FinishReason, Output, Progress, Request, State
-from bezel.generation.loop import Step
+from bezel.generation.loop import Step, unsplit
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Statistics:
 
 class Scheduler:
     """First come, first served, at most `budget` tokens a step and `most` requests at once.
+
+    A span of soft tokens is never cut: where it begins inside the budget and does not fit into it, the step is longer.
 
     Requests that decode go first, then what is left of prompts, in chunks. Where blocks run out, the youngest gives
     its blocks back and is computed anew later; the oldest can always go on, so every request comes to its end.
@@ -111,7 +113,7 @@ class Scheduler:
             # Of a draft those tokens stay whose place the answer took; behind them the next step writes anew.
             request.computed = entry.start + len(entry.tokens) - len(entry.draft) + max(0, taken - 1)
             request.draft = output.draft
-            self._blocks.commit(request.id, request.tokens, request.computed)
+            self._blocks.commit(request.id, request.keys, request.computed)
             if output.taken_back:
                 self._take_back(request, output.taken_back)
             request.held += steps
@@ -136,11 +138,11 @@ class Scheduler:
         Its draft is planned too where it finds room without that.
         """
         left = self._left(planned)
-        length = min(left, request.remaining)
-        if length < 1:
+        if left < 1 or not request.remaining:
             return
+        length = unsplit(request.computed, min(left, request.remaining), request.spans)
         whole = length == request.remaining
-        draft = request.draft[: left - length] if whole else ()
+        draft = request.draft[: max(0, left - length)] if whole else ()
         if draft and not self._blocks.reserve(request.id, request.computed, length + len(draft)):
             draft = ()
         while not self._blocks.reserve(request.id, request.computed, length):
@@ -155,7 +157,7 @@ class Scheduler:
 
     def _admit(self, request: Request) -> bool:
         """Let a waiting request run, from where the cache knows its tokens; False where there is no room yet."""
-        reused = self._blocks.begin(request.id, request.tokens)
+        reused = self._blocks.begin(request.id, request.keys)
         if reused is None:
             return False
         self._waiting.remove(request)

@@ -14,7 +14,7 @@ from bezel.generation.constraints.interface import Constraint
 from bezel.generation.sampling import Sampling
 from bezel.generation.steps import Steps
 from bezel.kernels.interface import F32, Kernels
-from bezel.models.interface import Batch, TextModel
+from bezel.models.interface import Batch, SoftSpan, TextModel
 
 PREFILL_CHUNK = 512
 
@@ -68,13 +68,40 @@ def answer_budget(model: TextModel, prompt: Sequence[int], max_tokens: int | Non
     return room if max_tokens is None else max_tokens
 
 
-def prefill(model: TextModel, cache: Cache, tokens: Sequence[int], every_row: bool = False) -> Iterator[F32]:
+def unsplit(start: int, length: int, spans: Sequence[SoftSpan]) -> int:
+    """How many of `length` tokens from `start` on to compute together, so that they end inside no span.
+
+    Fewer, or more where a span lies at `start` and goes on behind them.
+    """
+    end = start + length
+    for span in spans:
+        if span.start < end < span.end:
+            return span.end - start if span.start <= start else span.start - start
+    return length
+
+
+def prefill(
+    model: TextModel,
+    cache: Cache,
+    tokens: Sequence[int],
+    every_row: bool = False,
+    spans: Sequence[SoftSpan] = (),
+) -> Iterator[F32]:
     """Run a prompt through the model in chunks, yielding each chunk's logits [rows, vocabulary]."""
-    for start in range(0, len(tokens), PREFILL_CHUNK):
-        chunk = tokens[start : start + PREFILL_CHUNK]
-        logits = model.forward(Batch.of([(chunk, start, every_row)]), cache.view([(0, start, len(chunk))]))
-        cache.trim(0, start + len(chunk))
+    start = 0
+    while start < len(tokens):
+        chunk = tokens[start : start + unsplit(start, PREFILL_CHUNK, spans)]
+        logits = model.forward(Batch.of([(chunk, start, every_row)], [spans]), cache.view([(0, start, len(chunk))]))
+        start += len(chunk)
+        cache.trim(0, start)
         yield logits
+
+
+def _cache(model: TextModel, context: int, spans: Sequence[SoftSpan]) -> Cache:
+    """The cache of one sequence, filled in chunks that a span may lengthen."""
+    cache = Cache(model.cache_spec, context, chunk=max(PREFILL_CHUNK, *(span.length for span in spans), 0))
+    cache.begin(0)
+    return cache
 
 
 def generate(
@@ -85,17 +112,18 @@ def generate(
     max_tokens: int | None = None,
     logprobs: int = 0,
     constraint: Constraint | None = None,
+    spans: Sequence[SoftSpan] = (),
 ) -> Iterator[Step]:
     """Yield tokens until a stop id (which is yielded too), `max_tokens` or the end of the context.
 
+    Where soft `spans` stand, the tokens of the prompt are not looked at.
     Tokens that a constraint may take back are yielded once it no longer may. Raises ContextLengthError where prompt and
     `max_tokens` do not fit into the context together, and ConstraintFailedError.
     """
     budget = answer_budget(model, prompt, max_tokens)
-    cache = Cache(model.cache_spec, len(prompt) + budget)
-    cache.begin(0)
+    cache = _cache(model, len(prompt) + budget, spans)
     rng = np.random.default_rng(sampling.seed)
-    *_, logits = prefill(model, cache, prompt)
+    *_, logits = prefill(model, cache, prompt, spans=spans)
     steps = Steps(model)
     produced: list[int] = []
     held: list[Step] = []
@@ -105,7 +133,7 @@ def generate(
         if earlier:
             del produced[-earlier:], held[-earlier:]
             cache.begin(0)
-            *_, logits = prefill(model, cache, [*prompt, *produced])
+            *_, logits = prefill(model, cache, [*prompt, *produced], spans=spans)
             continue
         produced.append(token)
         held.append(step_of(row, token, logprobs, model.ops))
@@ -126,12 +154,11 @@ def step_of(logits: F32, token: int, count: int, kernels: Kernels) -> Step:
     return Step(token, float(logits[token]) - whole, tuple((int(i), float(logits[i]) - whole) for i in best))
 
 
-def all_logits(model: TextModel, tokens: Sequence[int]) -> F32:
+def all_logits(model: TextModel, tokens: Sequence[int], spans: Sequence[SoftSpan] = ()) -> F32:
     """Logits after every token: float32 [T, vocabulary]."""
     check_tokens(model, tokens)
-    cache = Cache(model.cache_spec, len(tokens))
-    cache.begin(0)
-    return np.concatenate(list(prefill(model, cache, tokens, every_row=True)))
+    cache = _cache(model, len(tokens), spans)
+    return np.concatenate(list(prefill(model, cache, tokens, every_row=True, spans=spans)))
 
 
 def next_logits(model: TextModel, tokens: Sequence[int]) -> F32:
@@ -147,8 +174,7 @@ def next_logits(model: TextModel, tokens: Sequence[int]) -> F32:
 def token_logprobs(model: TextModel, tokens: Sequence[int]) -> F32:
     """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
     check_tokens(model, tokens)
-    cache = Cache(model.cache_spec, len(tokens))
-    cache.begin(0)
+    cache = _cache(model, len(tokens), ())
     found: list[float] = []
     for logits in prefill(model, cache, tokens, every_row=True):
         for row in logits[: len(tokens) - 1 - len(found)]:

@@ -51,7 +51,7 @@ class Steps:
         ValueError for a view of another cache, and for ids, positions, rows or blocks that cannot be.
         """
         ops, shape = self._model.ops, (len(batch.ids), len(batch.logit_rows))
-        if not isinstance(ops, Native) or shape[0] > MOST_ROWS:
+        if not isinstance(ops, Native) or shape[0] > MOST_ROWS or batch.soft is not None:
             return self._model.forward(batch, cache)
         keys = cache.layer(0).keys
         if self._keys is None:

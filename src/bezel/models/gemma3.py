@@ -162,6 +162,8 @@ class Gemma3:
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`."""
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
+        if batch.soft is not None:
+            x[batch.soft_rows] = batch.soft
         for layer in self.layers:
             layer(x, batch, cache)
         logits = self.ops.linear(

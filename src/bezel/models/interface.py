@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,32 +53,71 @@ class CacheSpec:
         )
 
 
+Key = int | tuple[bytes, int]
+"""What stands at a position: a token, or a place in a soft span by that span's key."""
+
+
+@dataclass(frozen=True, eq=False)
+class SoftSpan:
+    """Positions start ... start + length - 1 of a sequence, which hold embeddings (an image's, say) instead of tokens.
+
+    Their rows see each other in both directions, so all of them that are not in the cache yet are computed in one
+    segment. Spans with the same `key`, a hash of the content, are alike. `embed` gives float32 [length, hidden]; it is
+    called when rows are to be computed, maybe more than once.
+    """
+
+    start: int
+    length: int
+    key: bytes
+    embed: Callable[[], F32]
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
 @dataclass(frozen=True)
 class Batch:
     """A flat run of T tokens made of segments that follow each other without gaps.
 
-    ids: int32 [T]. positions: int32 [T]. logit_rows: int32 [R], the rows whose logits are wanted.
+    ids: int32 [T]. positions: int32 [T]. logit_rows: int32 [R], the rows whose logits are wanted. Where rows hold
+    embeddings instead of tokens: soft_rows int32 [S], and soft float32 [S, hidden].
     """
 
     ids: I32
     positions: I32
     segments: tuple[Segment, ...]
     logit_rows: I32
+    soft_rows: I32 | None = None
+    soft: F32 | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Sequence[int], int, bool]]) -> Batch:
-        """Build from (token ids, start position, logits of every row?) per sequence; else only of the last row."""
+    def of(
+        cls, parts: Sequence[tuple[Sequence[int], int, bool]], spans: Sequence[Sequence[SoftSpan]] | None = None
+    ) -> Batch:
+        """Build from (token ids, start position, logits of every row?) per sequence; else only of the last row.
+
+        `spans`: all soft spans of each sequence.
+        """
         ids: list[int] = []
         positions: list[int] = []
         wanted: list[int] = []
-        segments = []
-        for tokens, start, every_row in parts:
+        segments, places, rows = [], [], []
+        for (tokens, start, every_row), soft in zip(parts, spans or [()] * len(parts), strict=True):
             row, length = len(ids), len(tokens)
-            segments.append(Segment(row, start, length))
+            end = start + length
+            seen = [span for span in soft if span.start < end and start < span.end]
+            segments.append(Segment(row, start, length, tuple((span.start, span.end) for span in seen)))
             ids.extend(tokens)
-            positions.extend(range(start, start + length))
+            positions.extend(range(start, end))
             wanted.extend(range(row if every_row else row + length - 1, row + length))
-        return cls(np.array(ids, np.int32), np.array(positions, np.int32), tuple(segments), np.array(wanted, np.int32))
+            for span in seen:
+                first, last = max(start, span.start), min(end, span.end)
+                places.append(np.arange(row + first - start, row + last - start, dtype=np.int32))
+                rows.append(span.embed()[first - span.start : last - span.start])
+        found = (np.concatenate(places), np.concatenate(rows)) if rows else (None, None)
+        numbers = [np.array(each, np.int32) for each in (ids, positions, wanted)]
+        return cls(numbers[0], numbers[1], tuple(segments), numbers[2], *found)
 
 
 class CacheView(Protocol):
@@ -110,8 +149,8 @@ class Weights(Protocol):
     ) -> Any:
         """One packed matrix from one tensor, or from several stacked by rows (fused projections).
 
-        `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`. A tensor of more sizes,
-        as convolutions have, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns; with
+        `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`. A convolution's tensor,
+        of four sizes, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns; with
         `padded` it is one that may be smaller, and 0 where it ends.
         """
 
