@@ -37,6 +37,7 @@ def load(
     size: str | Sequence[int] | None = None,
     fit: str | int | None = None,
     profile: str | None = None,
+    mmproj: str | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -52,10 +53,15 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
+    A model with an image tower (Gemma 3 from 4B up) takes images in messages; the tower is read with the first of them.
+    Of a GGUF file it lies in a second one, `mmproj` (default: the one in the same folder with "mmproj" in its name).
+
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
     budget = parse_memory(fit) if isinstance(fit, str) else fit
-    return Model(NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile))
+    return Model(
+        NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
+    )
 
 
 class Model:
@@ -84,12 +90,18 @@ class Model:
         regex: str | None = None,
         grammar: str | None = None,
         choices: Sequence[str] | None = None,
+        pan_and_scan: bool | None = None,
         **sampling: Any,
     ) -> Request:
         """A request with the checkpoint's recommended sampling where nothing else is said.
 
         What an answer must look like: `schema` (a JSON Schema, a pydantic model, a dataclass or another Python type),
         `regex`, `grammar` (in llguidance's form of Lark) or `choices` (one of these texts); one of them at most.
+
+        Content parts of a message: {"type": "text", "text": ...}, {"type": "image", "image": ...} with a path, a
+        file's bytes, a PIL image or a uint8 array [height, width, 3], and OpenAI's {"type": "image_url", "image_url":
+        {"url": "data:..."}}. With `pan_and_scan` long images are seen in crops too; None: large and very long ones,
+        unless their "detail" says "low" or "high".
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
         `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
@@ -108,6 +120,7 @@ class Model:
             tool_choice=read_tool_choice(tool_choice),
             parallel_tool_calls=parallel_tool_calls,
             constraint=constraint_of(schema, regex, grammar, choices),
+            pan_and_scan=pan_and_scan,
         )
 
     def events(self, request: Request) -> Iterator[Event]:
@@ -193,6 +206,10 @@ class Model:
     def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The token ids that an answer to a conversation starts from."""
         return self._backend.prompt_ids(self.request(messages, tools=tools))
+
+    def release_towers(self) -> None:
+        """Give back the memory of the image tower; the next image reads it again."""
+        self._backend.release_towers()
 
     def statistics(self) -> Statistics:
         """What the engine is at (running, waiting), and what it has done since the model was loaded."""

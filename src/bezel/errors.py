@@ -18,6 +18,10 @@ class ContextLengthError(InvalidRequestError):
     """The prompt (plus the tokens asked for) is longer than the context."""
 
 
+class UnsupportedInputError(InvalidRequestError):
+    """A message holds an image, and the model takes text alone."""
+
+
 class ToolChoiceError(InvalidRequestError):
     """A tool choice names no tool of the request, or cannot be enforced."""
 

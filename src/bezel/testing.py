@@ -151,7 +151,49 @@ GEMMA3N = GEMMA3 | {
     "laurel_rank": 32,
     "final_logit_softcapping": 30.0,
 }
+GEMMA3_VISION = {
+    "model_type": "gemma3",
+    "text_config": GEMMA3,
+    "vision_config": {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 4,
+    },
+    "mm_tokens_per_image": 16,
+}
 """Configs of tiny models in which every mechanism of their family is alive."""
+
+IMAGE_PIECES = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
+
+
+def vision_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape, of the image tower and projector of a Gemma 3 with this config."""
+    tower = config["vision_config"]
+    hidden, inner, patch = tower["hidden_size"], tower["intermediate_size"], tower["patch_size"]
+    found: dict[str, tuple[int, ...]] = {
+        "vision_tower.vision_model.embeddings.patch_embedding.weight": (hidden, 3, patch, patch),
+        "vision_tower.vision_model.embeddings.patch_embedding.bias": (hidden,),
+        "vision_tower.vision_model.embeddings.position_embedding.weight": (
+            (tower["image_size"] // patch) ** 2,
+            hidden,
+        ),
+        "multi_modal_projector.mm_input_projection_weight": (hidden, config["text_config"]["hidden_size"]),
+        "multi_modal_projector.mm_soft_emb_norm.weight": (hidden,),
+    }
+    linear = {f"self_attn.{part}": (hidden, hidden) for part in ("q_proj", "k_proj", "v_proj", "out_proj")}
+    linear |= {"mlp.fc1": (inner, hidden), "mlp.fc2": (hidden, inner)}
+    vectors = {name: shape[:1] for name, shape in linear.items()}
+    norms = ["vision_tower.vision_model.post_layernorm"]
+    for layer in range(tower["num_hidden_layers"]):
+        prefix = f"vision_tower.vision_model.encoder.layers.{layer}."
+        found |= {f"{prefix}{name}.weight": shape for name, shape in linear.items()}
+        found |= {f"{prefix}{name}.bias": shape for name, shape in vectors.items()}
+        norms += [f"{prefix}layer_norm{number}" for number in (1, 2)]
+    return found | {f"{name}.{kind}": (hidden,) for name in norms for kind in ("weight", "bias")}
 
 
 def write_checkpoint(
@@ -162,21 +204,24 @@ def write_checkpoint(
     prefix: str = "model.",
     control: Sequence[str] = (),
 ) -> Path:
-    """A Hugging Face folder of a random model (GEMMA3, GEMMA3N) with a vocabulary of bytes and control pieces.
+    """A Hugging Face folder of a random model (GEMMA3, GEMMA3N, GEMMA3_VISION) over bytes and control pieces.
 
-    `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the tensors' names. `control`: pieces
-    beside the usual ones.
+    `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the text model's tensors. `control`:
+    pieces beside the usual ones.
     """
-    special = [*CONTROL_PIECES, *control]
+    sees = "vision_config" in config
+    special = [*CONTROL_PIECES, *control, *(IMAGE_PIECES if sees else ())]
     pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
     pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
-    config = {**config, "vocab_size": len(pieces)}
+    text_config = {**config.get("text_config", config), "vocab_size": len(pieces)}
+    config = {**config, "text_config": text_config} if sees else text_config
+    shapes = {prefix + name: shape for name, shape in tensor_shapes(text_config).items()}
     rng = np.random.default_rng(seed)
     header: dict[str, Any] = {}
     data = b""
-    for name, shape in tensor_shapes(config).items():
+    for name, shape in (shapes | vision_shapes(config) if sees else shapes).items():
         raw = (rng.standard_normal(shape) * 0.1).astype("<f4").tobytes()
-        header[prefix + name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
     folder.mkdir(parents=True, exist_ok=True)

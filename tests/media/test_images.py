@@ -38,6 +38,10 @@ def oracle(**options: Any) -> Any:
     return module.Gemma3ImageProcessorPil(size={"height": 64, "width": 64}, **options)
 
 
+def pixels(preprocessing: Preprocessing, picture: np.ndarray) -> np.ndarray:
+    return preprocessing.pixels(preprocessing.square(picture))
+
+
 def seen(processor: Any, image: Any) -> np.ndarray:
     """[parts, 64, 64, 3] as Transformers has it."""
     found = processor(images=[image], return_tensors="np")["pixel_values"]
@@ -55,7 +59,7 @@ def assert_same(found: list[np.ndarray], expected: np.ndarray) -> None:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_pixels_are_transformers_for_every_mode_and_shape(width: int, height: int, mode: str) -> None:
     image = drawn(width, height, mode)
-    assert_same([Preprocessing(64).pixels(picture_of(image))], seen(oracle(), image))
+    assert_same([pixels(Preprocessing(64), picture_of(image))], seen(oracle(), image))
 
 
 def test_a_transparent_colour_of_a_palette_is_white() -> None:
@@ -63,7 +67,7 @@ def test_a_transparent_colour_of_a_palette_is_white() -> None:
     image.info["transparency"] = image.getpixel((4, 4))
     found = picture_of(image)
     assert found[4, 4].tolist() == [255, 255, 255]
-    assert_same([Preprocessing(64).pixels(found)], seen(oracle(), image))
+    assert_same([pixels(Preprocessing(64), found)], seen(oracle(), image))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -83,7 +87,7 @@ def test_means_and_deviations_come_from_the_checkpoint() -> None:
     mean, std = [0.1, 0.5, 0.7], [0.2, 0.4, 0.9]
     image = drawn(50, 50)
     found = Preprocessing.from_hf({"image_mean": mean, "image_std": std}, 64)
-    assert_same([found.pixels(picture_of(image))], seen(oracle(image_mean=mean, image_std=std), image))
+    assert_same([pixels(found, picture_of(image))], seen(oracle(image_mean=mean, image_std=std), image))
     for wrong in ({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"pan_and_scan_min_crop_size": "many"}):
         with pytest.raises(ModelFileError, match=next(iter(wrong))):
             Preprocessing.from_hf(wrong, 64)
@@ -91,7 +95,18 @@ def test_means_and_deviations_come_from_the_checkpoint() -> None:
 
 @pytest.mark.parametrize(
     ("width", "height"),
-    [(100, 100), (119, 100), (120, 100), (260, 100), (999, 110), (101, 350), (90, 41), (64, 500), (3000, 200), (77, 39)],
+    [
+        (100, 100),
+        (119, 100),
+        (120, 100),
+        (260, 100),
+        (999, 110),
+        (101, 350),
+        (90, 41),
+        (64, 500),
+        (3000, 200),
+        (77, 39),
+    ],
 )
 def test_crops_are_transformers(width: int, height: int) -> None:
     settings = PanAndScan(min_crop_size=40, max_num_crops=5, min_ratio_to_activate=1.2)
@@ -99,7 +114,7 @@ def test_crops_are_transformers(width: int, height: int) -> None:
     image = drawn(width, height)
     preprocessing = Preprocessing.from_hf(given, 64)
     assert preprocessing.crops == settings
-    found = [preprocessing.pixels(part) for part in preprocessing.parts(picture_of(image), True)]
+    found = [pixels(preprocessing, part) for part in preprocessing.parts(picture_of(image), True)]
     assert_same(found, seen(oracle(do_pan_and_scan=True, **given), image))
 
 
@@ -134,7 +149,13 @@ def test_arrays_are_pictures_too(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((4, 5, 3), np.float32), np.zeros((3, 4, 5), np.uint8), np.zeros((0, 5, 3), np.uint8), "picture.png", None],
+    [
+        np.zeros((4, 5, 3), np.float32),
+        np.zeros((3, 4, 5), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        "picture.png",
+        None,
+    ],
     ids=str,
 )
 def test_what_is_no_picture_is_refused(image: object) -> None:

@@ -106,9 +106,7 @@ def test_patches_and_soft_tokens_are_the_oracles(oracle: Any, kernels: Kernels) 
     [(Format.BF16, 0.02), (Format.F16, 2e-3), (Format.Q8_0, 0.03), (Format.Q4_0, 0.35)],
     ids=lambda value: value.name if isinstance(value, Format) else "",
 )
-def test_a_tower_of_any_format_sees_about_the_same(
-    oracle: Any, kernels: Kernels, format: Format, share: float
-) -> None:
+def test_a_tower_of_any_format_sees_about_the_same(oracle: Any, kernels: Kernels, format: Format, share: float) -> None:
     found, exact = vision_of(oracle, kernels, format)(picture(2)), vision_of(oracle, kernels)(picture(2))
     assert_close(found, exact, share)
     assert np.abs(found - exact).max() > 1e-5 * np.abs(exact).max()

@@ -32,6 +32,7 @@ class Request:
 
     `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
     `tool_choice` says whether a tool is called; without `parallel_tool_calls` the answer ends behind its first call.
+    Images of the messages are seen in crops too with `pan_and_scan`, never without; None: as each image's detail says.
     A `constraint` allows only texts of its grammar; an answer that `max_tokens` cuts off is the beginning of one.
     """
 
@@ -46,6 +47,7 @@ class Request:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     constraint: Grammar | None = None
+    pan_and_scan: bool | None = None
 
     @property
     def offered(self) -> Sequence[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import read_tokenizer
+from bezel.backends.vision import Vision
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress
@@ -26,13 +28,15 @@ from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import CACHE_FORMATS
 from bezel.kernels.library import Native
-from bezel.models.interface import TextModel
+from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
+from bezel.text.messages import images_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
-from bezel.weights.checkpoint import LEVELS, CheckpointWeights, open_checkpoint
+from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
+from bezel.weights.vision import vision_of
 
 if TYPE_CHECKING:
     from bezel.generation.constraints.compiling import Compiler
@@ -56,12 +60,13 @@ class NativeBackend:
         sequences: int = 8,
         draft: TextModel | None = None,
         why: str | None = None,
+        vision: Vision | None = None,
     ) -> None:
         self.why = why
         """What was chosen to fit a budget or a profile; None where all was asked for."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
-        self._kernels, self._draft = kernels, draft
+        self._kernels, self._draft, self._vision = kernels, draft, vision
         self._sequences = sequences
         self._starting = threading.Lock()
 
@@ -78,13 +83,15 @@ class NativeBackend:
         size: Size | None = None,
         fit: int | None = None,
         profile: str | None = None,
+        mmproj: str | None = None,
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
         one of CACHE_TYPES; `size` cuts Gemma 3n (`weights.slice`); `fit` (bytes) and `profile` choose what is left open
-        (`backends.fit`). Raises what `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
+        (`backends.fit`); `mmproj` is the GGUF file of the image tower (default: that beside the model's). Raises what
+        `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
@@ -102,7 +109,9 @@ class NativeBackend:
                 model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
-            template = ChatTemplate(tokenizer, chat_template(checkpoint))
+            vision = _vision(checkpoint, mmproj, weights, model)
+            images = vision.form(_soft_id(tokenizer)) if vision else None
+            template = ChatTemplate(tokenizer, chat_template(checkpoint), images)
             return cls(
                 name,
                 model,
@@ -113,12 +122,33 @@ class NativeBackend:
                 PROFILES[profile].sequences if profile else sequences,
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
                 chosen.why,
+                vision,
             )
         finally:
             checkpoint.close()
 
     def prompt_ids(self, request: Request) -> list[int]:
-        """The token ids that a request starts with. Raises InvalidRequestError unless it has one prompt."""
+        """The token ids that a request starts with. Raises as `_prompt`."""
+        return self._prompt(request)[0]
+
+    def release_towers(self) -> None:
+        """Give back the memory of the image tower; the next image reads it again."""
+        if self._vision is not None:
+            self._vision.release()
+
+    def _prompt(self, request: Request) -> tuple[list[int], list[SoftSpan]]:
+        """Token ids, and the spans of them that are images.
+
+        Raises InvalidRequestError unless there is one prompt, and for images that cannot be read or not be taken.
+        """
+        if request.messages is None or self._vision is None:
+            return self._text_ids(request), []
+        images = images_of(request.messages) if request.prompt is None else []
+        squares = [self._vision.squares(image, request.pan_and_scan) for image in images]
+        layout = self.template.lay_out(request.messages, request.offered, [len(each) - 1 for each in squares])
+        return layout.ids, self._vision.spans([one for each in squares for one in each], layout.images)
+
+    def _text_ids(self, request: Request) -> list[int]:
         if (request.messages is None) == (request.prompt is None):
             raise InvalidRequestError("give either messages or a prompt")
         if request.messages is not None:
@@ -177,7 +207,7 @@ class NativeBackend:
 
     @cached_property
     def _driver(self) -> Driver:
-        return Driver(Engine(self.model, self._sequences))
+        return Driver(Engine(self.model, self._sequences, span=self._vision.tokens if self._vision else 0))
 
     def _answer(self, request: Request) -> Answer:
         check_choice(request)
@@ -187,14 +217,16 @@ class NativeBackend:
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
         constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
+        prompt, spans = self._prompt(request)
         asked = EngineRequest(
-            self.prompt_ids(request),
+            prompt,
             request.sampling,
             request.max_tokens,
             self.tokenizer.stop_ids,
             request.logprobs or 0,
             speculation=Speculation(drafter) if drafter else None,
             constraint=constraint_of(request, self.template.dialect, self._compiler) if constrained else None,
+            spans=spans,
         )
         with self._starting:
             driver = self._driver
@@ -210,9 +242,18 @@ class NativeBackend:
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
         cache = self.model.cache_spec.format.name.lower()
         chosen = {"chosen": self.why} if self.why else {}
-        return (
-            {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache} | kernels | chosen
-        )
+        sizes = {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache}
+        return sizes | {"images": self._vision is not None} | kernels | chosen
+
+
+def _vision(checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel) -> Vision | None:
+    view = vision_of(checkpoint, Path(mmproj).expanduser() if mmproj is not None else None)
+    return Vision(view, weights.kernels, weights.level, model.config.hidden_size) if view else None
+
+
+def _soft_id(tokenizer: Tokenizer) -> int:
+    """The token in whose places soft tokens stand; padding where the embedding has no row for it."""
+    return tokenizer.control_pieces.get("<image_soft_token>", tokenizer.control_pieces.get("<pad>", 0))
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

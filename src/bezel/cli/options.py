@@ -40,6 +40,9 @@ CacheType = Annotated[
 _SIZES = "a published MatFormer size like E2.98B, or FFN widths by layer like 16384x20,0x5,8192x10"
 Size = Annotated[str | None, typer.Option(help=f"Cut Gemma 3n while it is loaded: {_SIZES}.")]
 NeededSize = Annotated[str, typer.Option("--size", help=_SIZES[0].upper() + _SIZES[1:] + " (0 leaves a layer out).")]
+Mmproj = Annotated[
+    str | None, typer.Option(help="GGUF file of the image tower; default: the one beside the model's file.")
+]
 Fit = Annotated[str | None, typer.Option(help="Choose size, precision and context for this memory, like 2.3GB.")]
 Profile = Annotated[
     str | None,

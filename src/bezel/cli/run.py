@@ -25,6 +25,11 @@ def run(
     prompt: Annotated[list[str] | None, typer.Argument(help="The question; - or nothing reads standard input.")] = None,
     model: options.Model = "tiny",
     file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
+    pan_and_scan: Annotated[
+        bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
+    ] = None,
+    mmproj: options.Mmproj = None,
     system: options.System = None,
     level: options.Level = None,
     context: options.Context = None,
@@ -63,11 +68,11 @@ def run(
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
-    messages = answering(question, options.cultures(culture), style, system)
+    messages = _showing(answering(question, options.cultures(culture), style, system), image or [])
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
-        chosen = options.given(size=size, fit=fit, profile=profile)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj)
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(
@@ -84,6 +89,7 @@ def run(
             grammar=_text(grammar) if grammar else None,
             max_tokens=max_tokens,
             tool_choice=_choice(tool_choice) if tool_choice else None,
+            pan_and_scan=pan_and_scan,
         )
         _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)
 
@@ -148,6 +154,15 @@ def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
     if result.calls:
         fields["calls"] = [asdict(call) for call in result.calls]
     return fields if runs is None else fields | {"runs": [asdict(run) for run in runs]}
+
+
+def _showing(messages: list[dict[str, Any]], images: list[Path]) -> list[dict[str, Any]]:
+    """Messages whose last, the user's, has images in front."""
+    if not images:
+        return messages
+    *before, question = messages
+    parts = [{"type": "image", "image": str(image)} for image in images]
+    return [*before, question | {"content": [*parts, {"type": "text", "text": question["content"]}]}]
 
 
 def _question(prompt: list[str], files: list[Path]) -> str:

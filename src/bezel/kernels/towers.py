@@ -1,4 +1,4 @@
-"""What towers over images need beside products and attention: layer norm, biases with or without GELU, and full attention.
+"""What towers over images need beside products: layer norm, biases with or without GELU, and full attention.
 
 `TowersReference` defines what `TowersNative` calls; `interface.Kernels` says what each method promises.
 """

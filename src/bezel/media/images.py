@@ -52,14 +52,16 @@ class Preprocessing:
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return cls(size, _channels(config, "image_mean"), _channels(config, "image_std"), PanAndScan(**chosen))
 
-    def pixels(self, picture: Picture) -> Pixels:
-        """The whole picture, squeezed to the tower's square (bilinear) and normalised."""
+    def square(self, picture: Picture) -> Picture:
+        """The whole picture, squeezed to the tower's square (bilinear)."""
         from PIL import Image
 
-        square = Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BILINEAR)
-        scaled = np.asarray(square, np.float32) / np.float32(255)
-        normalised: Pixels = (scaled - np.float32(self.mean)) / np.float32(self.std)
-        return normalised
+        return np.array(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+    def pixels(self, square: Picture) -> Pixels:
+        """A square as the tower takes it."""
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return (square.astype(np.float32) / np.float32(255) - mean) / std
 
     def parts(self, picture: Picture, pan_and_scan: bool | None = None) -> list[Picture]:
         """The picture, then its crops where it has any. `pan_and_scan` None: where it is large or very long."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bezel.errors import InvalidRequestError, TemplateError
 from bezel.text.dialects.adapting import Knows, adapted
 from bezel.text.dialects.forms import Prompted, dialect_of
+from bezel.text.images import ImageForm, Layout, Part
 from bezel.text.messages import normalise
 from bezel.text.tokenizer import Tokenizer
 from bezel.text.tools import check_tools
@@ -30,14 +31,15 @@ OUTPUT_LIMIT = 32 << 20
 class ChatTemplate:
     """Renders chats for one tokenizer with `source`, a Jinja template; TemplateError where it cannot be compiled.
 
-    `dialect` is the form of function calls that the model reads and writes.
+    `dialect` is the form of function calls that the model reads and writes, `images` that of images (None: it takes
+    none).
     """
 
-    def __init__(self, tokenizer: Tokenizer, source: str | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, source: str | None = None, images: ImageForm | None = None) -> None:
         from jinja2 import TemplateSyntaxError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        self._tokenizer = tokenizer
+        self._tokenizer, self._images = tokenizer, images
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
@@ -61,13 +63,63 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         add_generation_prompt: bool = True,
     ) -> list[int]:
-        """Token ids of a chat. Raises InvalidRequestError for messages that the template refuses."""
-        from jinja2 import TemplateError as JinjaError
+        """Token ids of a chat without images. Raises InvalidRequestError for messages that the template refuses."""
+        return self.lay_out(messages, tools, (), add_generation_prompt).ids
 
-        messages, tools = normalise(messages), check_tools(tools)
+    def lay_out(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        crops: Sequence[int] = (),
+        add_generation_prompt: bool = True,
+    ) -> Layout:
+        """Token ids of a chat, and where its images stand. `crops`: how many each image of the messages has.
+
+        Raises InvalidRequestError for messages that the template refuses, UnsupportedInputError for images where the
+        model takes none.
+        """
+        mark, image = _unguessable(), _unguessable()
+        messages, tools = normalise(messages, image if self._images else None), check_tools(tools)
         if isinstance(self.dialect, Prompted):
             messages, tools = adapted(messages, tools, self._knows, self.dialect)
-        mark = "".join(chr(0xF0000 + secrets.randbelow(0xFFF0)) for _ in range(8))
+        text = self._rendered(messages, tools, add_generation_prompt, mark)
+        parts: list[Part] = []
+        counts = iter(crops)
+        for piece, control in self._tokenizer.split_control(text):
+            before, *behind = [piece] if control else piece.replace(mark, "").split(image)
+            parts.append((before, control))
+            for after in behind:
+                parts += [*self._image(next(counts, None)), (after, False)]
+        if next(counts, None) is not None:
+            raise TemplateError("the chat template leaves out an image of these messages")
+        return self._encoded(parts)
+
+    def _image(self, crops: int | None) -> list[Part]:
+        if crops is None or self._images is None:
+            raise TemplateError("the chat template shows an image of these messages twice")
+        return self._images.parts(crops)
+
+    def _encoded(self, parts: Sequence[Part]) -> Layout:
+        """Soft tokens stand between control pieces, so the text around them is encoded as it would be in one."""
+        ids: list[int] = []
+        starts: list[int] = []
+        run: list[tuple[str, bool]] = []
+        for part in parts:
+            if part is not None:
+                run.append(part)
+                continue
+            assert self._images is not None
+            ids += self._tokenizer.encode_segments(run)
+            starts.append(len(ids))
+            ids += [self._images.soft_id] * self._images.tokens
+            run.clear()
+        return Layout(ids + self._tokenizer.encode_segments(run), starts)
+
+    def _rendered(
+        self, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]], add_generation_prompt: bool, mark: str
+    ) -> str:
+        from jinja2 import TemplateError as JinjaError
+
         pieces: list[str] = []
         size = 0
         try:
@@ -86,8 +138,7 @@ class ChatTemplate:
             raise
         except (JinjaError, TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             raise TemplateError(f"the chat template failed on these messages: {error}") from error
-        segments = self._tokenizer.split_control("".join(pieces))
-        return self._tokenizer.encode_segments((text.replace(mark, ""), control) for text, control in segments)
+        return "".join(pieces)
 
     def _piece(self, token_id: int | None) -> str:
         return "" if token_id is None else self._tokenizer.piece(token_id)
@@ -101,6 +152,10 @@ class ChatTemplate:
         if isinstance(value, Sequence):
             return [self._marked(item, mark) for item in value]
         return value
+
+
+def _unguessable() -> str:
+    return "".join(chr(0xF0000 + secrets.randbelow(0xFFF0)) for _ in range(8))
 
 
 def _known(environment: Environment, source: str) -> Knows:

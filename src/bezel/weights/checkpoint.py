@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError, UnsupportedModelError
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
-from bezel.kernels.interface import F32, Access, Format, Kernels
+from bezel.kernels.interface import F32, U8, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
 from bezel.weights import names
 from bezel.weights.gemma3n_files import format_at
@@ -106,6 +107,9 @@ def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
     text_config = config.get("text_config", config)
     if not isinstance(text_config, dict):
         raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")
+    if config.get("model_type") == "gemma3":
+        inherited = {"dtype": config.get("dtype") or config.get("torch_dtype")}
+        config["text_config"] = names.TEXT_DEFAULTS_OF_GEMMA3 | inherited | text_config
     stored = names.from_hugging_face(source.tensors)
     lack_one = config.get("model_type") not in names.NORMS_ARE_WHOLE
     return Checkpoint(path, config, source, stored, norms_lack_one=lack_one, folder=path)
@@ -156,27 +160,43 @@ class CheckpointWeights:
     def __init__(self, checkpoint: Checkpoint, kernels: Kernels, level: Format | None = None) -> None:
         self.kernels = kernels
         self._checkpoint = checkpoint
-        self._level = level
+        self.level = level
 
     def __contains__(self, name: str) -> bool:
         return name in self._checkpoint.stored_names
 
-    def matrix(self, *names: str, shape: tuple[int, int], access: Access = Access.WHOLE) -> Any:
-        """See `models.interface.Weights.matrix`; formats that differ become Q8_0 where that is exact, else F32."""
-        infos = [self._checkpoint.info(name) for name in names]
+    def matrix(
+        self,
+        *names: str,
+        shape: tuple[int, int],
+        access: Access = Access.WHOLE,
+        transposed: bool = False,
+        padded: bool = False,
+    ) -> Any:
+        """See `models.interface.Weights.matrix`; formats that differ become Q8_0 where that is exact, else F32.
+
+        What a level's blocks do not divide, and is stored whole, becomes F16.
+        """
+        if transposed:
+            return self._transposed(names[0], shape)
+        infos = [_flat(self._checkpoint.info(name)) for name in names]
         rows, columns = shape
         found = [info.shape for info in infos]
-        if any(len(s) != 2 or s[1] != columns for s in found) or sum(s[0] for s in found) != rows:
+        fits = all(len(s) == 2 and (s[1] == columns or (padded and s[1] < columns)) for s in found)
+        stored_rows = sum(s[0] for s in found) if fits else -1
+        if stored_rows != rows and not (padded and 0 < stored_rows < rows):
             raise ModelFileError(
                 f"{self._checkpoint.path}: {' + '.join(names)} has shape {found}; the config asks for {shape}"
             )
-        target = target_format(self._checkpoint, names[0], infos, self._level)
+        target = target_format(self._checkpoint, names[0], infos, self.level)
+        if columns % target.block_elements:
+            target = Format.F16
         packed = self.kernels.allocate(target, rows, columns, access)
         row = 0
         for info in infos:
             self._checkpoint.source.expect(info.name)
         for info in infos:
-            if info.format is packed.format and access is Access.WHOLE:
+            if info.format is packed.format and access is Access.WHOLE and info.columns == columns:
                 self._load(packed, row, info)
             else:
                 self._convert(packed, row, info)
@@ -200,14 +220,39 @@ class CheckpointWeights:
         step = max(1, _CHUNK_BYTES // (info.columns * 4))
         for first in range(0, info.shape[0], step):
             count = min(step, info.shape[0] - first)
-            raw = self._checkpoint.source.read_rows(info.name, info.first_row + first, count)
-            if stored is target:
+            raw = self._read(info, info.first_row + first, count)
+            if packed.columns != info.columns:
+                wide = np.pad(dequantize(stored, raw, info.columns), [(0, 0), (0, packed.columns - info.columns)])
+                raw = quantize(target, wide)
+            elif stored is target:
                 pass
             elif target is Format.Q8_0 and stored in _EIGHT_BITS:
                 raw = exactly_q8_0(stored, raw, info.columns)
             else:
                 raw = quantize(target, dequantize(stored, raw, info.columns))
             self.kernels.store_rows(packed, row + first, raw)
+
+    def _read(self, info: TensorInfo, first: int, count: int) -> U8:
+        source = self._checkpoint.source
+        if source.tensors[info.name].columns == info.columns:
+            return source.read_rows(info.name, first, count)
+        size = info.readable().row_bytes(info.columns)
+        return np.frombuffer(source.read_bytes(info.name, first * size, count * size), np.uint8).reshape(count, size)
+
+    def _transposed(self, name: str, shape: tuple[int, int]) -> Any:
+        """Small, as projections to another width are. Blocks lie across it: what was rounded is kept whole."""
+        stored = self._checkpoint.info(name).readable()
+        level = self.level or stored
+        target = level if stored in WHOLE_FORMATS and shape[1] % level.block_elements == 0 else Format.F32
+        packed = self.kernels.allocate(target, *shape)
+        self.kernels.store_rows(packed, 0, quantize(target, self.array(name, (shape[1], shape[0])).T))
+        return packed
+
+    def vector(self, name: str, size: int) -> F32:
+        """See `models.interface.Weights.vector`."""
+        info = self._shaped(name, (size,))
+        values: F32 = dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, 1), size)[0]
+        return values
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
         """See `models.interface.Weights.array`."""
@@ -226,8 +271,12 @@ class CheckpointWeights:
 
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""
-        info = self._shaped(name, (size,))
-        values: F32 = dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, 1), size)[0]
-        if self._checkpoint.norms_lack_one:
-            values += np.float32(1)
-        return values
+        values = self.vector(name, size)
+        return values + np.float32(1) if self._checkpoint.norms_lack_one else values
+
+
+def _flat(info: TensorInfo) -> TensorInfo:
+    """The weights of a convolution as a matrix, a row for each channel that comes out."""
+    if len(info.shape) != 4 or info.format not in WHOLE_FORMATS:
+        return info
+    return replace(info, shape=(info.shape[0], math.prod(info.shape[1:])))

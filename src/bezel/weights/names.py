@@ -137,6 +137,59 @@ def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return found
 
 
+TEXT_DEFAULTS_OF_GEMMA3 = {
+    "vocab_size": 262_208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "query_pre_attn_scalar": 256,
+    "max_position_embeddings": 131_072,
+    "sliding_window": 4096,
+}
+"""Of Transformers' Gemma3TextConfig: the published configs of models with a tower leave out what is as here."""
+_VISION = {
+    "v.patch_embd": "vision_tower.embeddings.patch_embedding",
+    "v.position_embd": "vision_tower.embeddings.position_embedding",
+    "v.post_ln": "vision_tower.post_layernorm",
+}
+_VISION_LAYER = {
+    "ln1": "layer_norm1",
+    "ln2": "layer_norm2",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_out": "self_attn.out_proj",
+    "ffn_up": "mlp.fc1",
+    "ffn_down": "mlp.fc2",
+}
+_VISION_PROJECTOR = {
+    "mm.input_projection.weight": "multi_modal_projector.mm_input_projection_weight",
+    "mm.soft_emb_norm.weight": "multi_modal_projector.mm_soft_emb_norm.weight",
+}
+
+
+def vision_from_gguf(stored: Iterable[str], swapped: bool = False) -> dict[str, str]:
+    """Canonical name -> stored name, of the tensors of llama.cpp's file for Gemma 3's image tower.
+
+    `swapped`: the first such files call the feed-forward's way up `ffn_down`, and its way down `ffn_up`.
+    """
+    layer = _VISION_LAYER | ({"ffn_down": "mlp.fc1", "ffn_up": "mlp.fc2"} if swapped else {})
+    found = {}
+    for name in stored:
+        whole, _, kind = name.rpartition(".")
+        match = re.fullmatch(r"v\.blk\.(\d{1,6})\.(\w+)\.(weight|bias)", name)
+        if name in _VISION_PROJECTOR:
+            found[_VISION_PROJECTOR[name]] = name
+        elif whole in _VISION and kind in ("weight", "bias"):
+            found[f"{_VISION[whole]}.{kind}"] = name
+        elif match and match[2] in layer:
+            found[f"vision_tower.encoder.layers.{match[1]}.{layer[match[2]]}.{match[3]}"] = name
+    return found
+
+
 class _Metadata:
     """GGUF metadata of one architecture; a key that is missing or of another type is named by ModelFileError."""
 
@@ -230,6 +283,41 @@ def _config_of_gemma3n(found: _Metadata, layers: int) -> dict[str, Any]:
         "num_kv_shared_layers": found.need("attention.shared_kv_layers", int),
         "activation_sparsity_pattern": [round(NormalDist().cdf(quantile), 6) for quantile in quantiles],
     }
+
+
+def vision_config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The Hugging Face config, and the fields of its preprocessor, that the metadata of an image tower describe.
+
+    Raises ModelFileError, and UnsupportedModelError for a tower that is not Gemma 3's.
+    """
+    architecture = metadata.get("general.architecture")
+    kind = metadata.get("clip.projector_type", metadata.get("clip.vision.projector_type"))
+    if architecture != "clip" or kind != "gemma3":
+        raise UnsupportedModelError(
+            f"{path}: architecture {architecture!r} with projector {kind!r} is no image tower of Gemma 3"
+        )
+    need = _Metadata(metadata, "clip.vision", path).need
+    optional = _Metadata(metadata, "clip.vision", path).optional
+    vision = {
+        "hidden_size": need("embedding_length", int),
+        "intermediate_size": need("feed_forward_length", int),
+        "num_hidden_layers": need("block_count", int),
+        "num_attention_heads": need("attention.head_count", int),
+        "image_size": need("image_size", int),
+        "patch_size": need("patch_size", int),
+        "layer_norm_eps": need("attention.layer_norm_epsilon", float),
+    }
+    pooled = optional("projector.scale_factor", int, 4)
+    if min(pooled, vision["patch_size"]) < 1:
+        raise ModelFileError(f"{path}: patches of {vision['patch_size']}, pooled by {pooled}; both must be positive")
+    side = vision["image_size"] // vision["patch_size"] // pooled
+    normal = {f"image_{name}": metadata.get(f"clip.vision.image_{name}") for name in ("mean", "std")}
+    return {
+        "model_type": "gemma3",
+        "vision_config": vision,
+        "text_config": {"hidden_size": need("projection_dim", int)},
+        "mm_tokens_per_image": side * side,
+    } | {name: list(value) for name, value in normal.items() if isinstance(value, array)}
 
 
 def _layer_types(architecture: str, layers: int, metadata: Mapping[str, Any], path: str) -> list[str]:

@@ -1,0 +1,105 @@
+"""The image tower of a loaded model: read when the first image comes, put away when asked to."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from bezel.backends.pictures import opened
+from bezel.errors import ModelFileError
+from bezel.kernels.interface import F32, Format, Kernels
+from bezel.media.images import Picture, Preprocessing
+from bezel.models.interface import SoftSpan
+from bezel.models.vision.gemma3 import Config, Gemma3Vision
+from bezel.text.images import ImageForm
+from bezel.text.messages import ImagePart
+from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
+from bezel.weights.vision import preprocessor_config
+
+KEPT = 16
+"""Images whose soft tokens are kept, 2.6 MB each for Gemma 3 4B: those of a conversation are in every turn of it."""
+_PAN_AND_SCAN = {"auto": None, "low": False, "high": True}
+
+
+class Vision:
+    """From the images of a request to spans of soft tokens.
+
+    `view` is the checkpoint's tower (`weights.vision`), `hidden_size` the text model's width. At 4 bits the tower is
+    kept at 8. Raises ModelFileError for a config that contradicts itself or the text model.
+    """
+
+    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int) -> None:
+        with view.named_in_errors():
+            self._config = Config.from_hf(view.config)
+            self._preprocessing = Preprocessing.from_hf(preprocessor_config(view), self._config.tower.image_size)
+        if self._config.hidden_size != hidden_size:
+            raise ModelFileError(
+                f"{view.path}: projects images to {self._config.hidden_size} channels and the text model has "
+                f"{hidden_size}; this tower belongs to another size"
+            )
+        self._view, self._kernels = view, kernels
+        self._level = Format.Q8_0 if level is Format.Q4_0 else level
+        self._model: Gemma3Vision | None = None
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, F32] = OrderedDict()
+
+    @property
+    def tokens(self) -> int:
+        """Soft tokens of an image."""
+        return self._config.tokens
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the tower is in memory."""
+        return self._model is not None
+
+    def form(self, soft_id: int) -> ImageForm:
+        """How an image stands in a prompt."""
+        return ImageForm(self.tokens, soft_id)
+
+    def squares(self, image: ImagePart, pan_and_scan: bool | None) -> list[Picture]:
+        """An image, then its crops, each as large as the tower takes it. `pan_and_scan` None: as `detail` says.
+
+        Raises InvalidRequestError for what is no image.
+        """
+        if pan_and_scan is None:
+            pan_and_scan = _PAN_AND_SCAN[image.detail]
+        return [
+            self._preprocessing.square(part) for part in self._preprocessing.parts(opened(image.source), pan_and_scan)
+        ]
+
+    def spans(self, squares: Sequence[Picture], starts: Sequence[int]) -> list[SoftSpan]:
+        """The soft tokens of images, or of their crops, at the positions where they begin."""
+        found = []
+        for square, start in zip(squares, starts, strict=True):
+            key = hashlib.sha256(square.tobytes()).digest()
+            found.append(SoftSpan(start, self.tokens, key, partial(self._soft, key, square)))
+        return found
+
+    def release(self) -> None:
+        """Give the tower's memory back; the next image reads it anew."""
+        with self._lock:
+            self._model = None
+            self._kept.clear()
+
+    def _soft(self, key: bytes, square: Picture) -> F32:
+        with self._lock:
+            soft = self._kept.pop(key, None)
+            if soft is None:
+                if self._model is None:
+                    self._model = self._load()
+                soft = self._model(self._preprocessing.pixels(square))
+            self._kept[key] = soft
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return soft
+
+    def _load(self) -> Gemma3Vision:
+        try:
+            with self._view.named_in_errors():
+                return Gemma3Vision(self._view.config, CheckpointWeights(self._view, self._kernels, self._level))
+        finally:
+            self._view.close()

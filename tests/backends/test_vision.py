@@ -1,0 +1,214 @@
+"""Images in messages: opened, seen, found again, refused; and the tower that comes and goes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import bezel
+from bezel.backends.native import NativeBackend
+from bezel.backends.pictures import opened
+from bezel.cli.main import app
+from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedInputError
+from bezel.generation.loop import generate
+from bezel.generation.sampling import Sampling
+from bezel.kernels.interface import Format
+from bezel.models.vision import siglip
+from bezel.testing import GEMMA3_VISION, instruction_sets, write_checkpoint
+
+Image = pytest.importorskip("PIL.Image")
+pytestmark = pytest.mark.skipif(
+    not instruction_sets() and not os.environ.get("CI"), reason="the compiled kernels are not built"
+)
+OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 0.0, "speculation": "off"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("sees"), config=GEMMA3_VISION, prefix="language_model.model.")
+
+
+@pytest.fixture
+def model(folder: Path) -> bezel.Model:
+    return bezel.load(str(folder))
+
+
+def picture(seed: int, width: int = 40, height: int = 30) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def file_of(array: np.ndarray, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, kind)
+    return file.getvalue()
+
+
+def asking(*parts: Any) -> list[dict[str, Any]]:
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part} for part in parts
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def test_an_answer_is_that_of_the_loop_over_the_towers_soft_tokens(folder: Path, model: bezel.Model) -> None:
+    messages = asking("a", picture(1), "b", picture(2), "c")
+    backend = NativeBackend.load(str(folder))
+    ids, spans = backend._prompt(model.request(messages))
+    assert [span.length for span in spans] == [16, 16] and ids == model.prompt_ids(messages)
+    steps = list(generate(backend.model, ids, Sampling(temperature=0), backend.tokenizer.stop_ids, 12, spans=spans))
+    found = model.chat(messages, **OPTIONS)
+    assert found.token_ids == tuple(step.token_id for step in steps if step.token_id not in backend.tokenizer.stop_ids)
+    assert found.usage.prompt_tokens == len(ids)
+    other = model.chat(asking("a", picture(3), "b", picture(2), "c"), logprobs=0, **OPTIONS)
+    same = model.chat(messages, logprobs=0, **OPTIONS)
+    assert [each.logprob for each in other.logprobs] != [each.logprob for each in same.logprobs]
+
+
+def test_answers_are_the_same_side_by_side(model: bezel.Model) -> None:
+    chats = [asking(picture(4), "x"), "words alone", asking("y", picture(4), picture(5)), asking(picture(4), "x")]
+    together = model.chat_batch(chats, **OPTIONS)
+    assert [result.text for result in together] == [model.chat(chat, **OPTIONS).text for chat in chats]
+
+
+def test_an_image_is_found_again_in_the_next_turn_and_another_is_not(
+    model: bezel.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    original = siglip.Siglip.__call__
+    monkeypatch.setattr(siglip.Siglip, "__call__", lambda self, pixels: looks.append(1) or original(self, pixels))
+    first = asking("a question that fills a block of its own", picture(6), "then more")
+    answer = model.chat(first, **OPTIONS)
+    turns = [*first, {"role": "assistant", "content": answer.text}, {"role": "user", "content": "and?"}]
+    again = model.chat(turns, **OPTIONS)
+    assert again.usage.cached_tokens >= answer.usage.prompt_tokens - 32 and len(looks) == 1
+    changed = model.chat(asking("a question that fills a block of its own", picture(7), "then more"), **OPTIONS)
+    assert changed.usage.cached_tokens == 32 and len(looks) == 2
+
+
+def test_the_tower_is_read_with_the_first_image_and_can_be_put_away(folder: Path) -> None:
+    backend = NativeBackend.load(str(folder))
+    model, vision = bezel.Model(backend), backend._vision
+    assert vision is not None
+    model.chat("words alone", **OPTIONS)
+    assert not vision.loaded
+    seen = model.chat(asking(picture(8), "x"), **OPTIONS)
+    assert vision.loaded
+    model.release_towers()
+    assert not vision.loaded
+    assert model.chat(asking(picture(8), "x"), **OPTIONS).text == seen.text
+    model.release_towers()
+    assert model.chat(asking("other", picture(8)), **OPTIONS).usage.completion_tokens > 0 and vision.loaded
+
+
+def test_every_way_to_send_an_image_shows_the_same(tmp_path: Path) -> None:
+    array = picture(9)
+    (tmp_path / "p.bmp").write_bytes(file_of(array, "BMP"))
+    url = "data:image/png;base64," + base64.b64encode(file_of(array)).decode()
+    for source in (array, Image.fromarray(array), file_of(array), url, tmp_path / "p.bmp", str(tmp_path / "p.bmp")):
+        np.testing.assert_array_equal(opened(source), array)
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("nowhere.png", "cannot be read"),
+        ("https://example.com/a.png", "not fetched"),
+        ("data:image/png,abc", "must look like"),
+        ("data:image/png;base64,@", "not base64"),
+        (b"GIF89a", "cannot be decoded|none of"),
+        (file_of(picture(1))[:60], "cannot be decoded|none of"),
+        (b"<svg/>", "none of"),
+        (7, "a PIL image or a uint8 array"),
+        ("a\0b", "cannot be read"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_no_image_is_refused(model: bezel.Model, source: Any, complaint: str) -> None:
+    with pytest.raises(InvalidRequestError, match=complaint):
+        model.chat([{"role": "user", "content": [{"type": "image", "image": source}]}])
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    bomb = file_of(np.zeros((9000, 9000), np.uint8))
+    with pytest.raises(InvalidRequestError, match="9000 x 9000 pixels"):
+        opened(bomb)
+
+
+def test_long_images_are_cropped_where_that_is_asked_for_or_due(model: bezel.Model) -> None:
+    def images(seed: int, width: int, height: int, detail: str = "auto", **options: Any) -> int:
+        part = {"type": "image_url", "image_url": {"url": "x", "detail": detail}}
+        messages = [
+            {"role": "user", "content": [part | {"image_url": {"url": _url(seed, width, height), "detail": detail}}]}
+        ]
+        return len(model._backend._prompt(model.request(messages, **options))[1])
+
+    assert images(1, 300, 300) == 1
+    assert images(1, 520, 400) == 3  # large beside a tower of 32 pixels
+    assert images(1, 520, 400, "low") == 1
+    assert images(1, 520, 400, pan_and_scan=False) == 1
+    assert images(1, 1100, 260) == 5
+    assert images(1, 60, 40, "high") == 1  # crops would be smaller than 256 pixels
+
+
+def _url(seed: int, width: int, height: int) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(file_of(picture(seed, width, height), "JPEG")).decode()
+
+
+def test_a_model_without_a_tower_says_so(tmp_path: Path) -> None:
+    blind = bezel.load(str(write_checkpoint(tmp_path)))
+    assert blind.describe()["images"] is False
+    with pytest.raises(UnsupportedInputError, match="image tower"):
+        blind.chat(asking(picture(1), "x"))
+    blind.release_towers()
+
+
+def test_a_tower_of_another_size_is_refused_when_the_model_is_loaded(folder: Path, tmp_path: Path) -> None:
+    from bezel.weights.checkpoint import open_checkpoint
+    from bezel.weights.quantize import quantize
+
+    gguf = pytest.importorskip("gguf")
+    quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q8_0)
+    writer = gguf.GGUFWriter(tmp_path / "mmproj.gguf", "clip")
+    writer.add_string("clip.projector_type", "gemma3")
+    fields = {"image_size": 32, "patch_size": 4, "embedding_length": 32, "feed_forward_length": 40, "block_count": 2}
+    for name, value in (fields | {"attention.head_count": 2, "projection_dim": 96}).items():
+        writer.add_uint32(f"clip.vision.{name}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
+    writer.add_tensor("v.blk.0.ffn_up.weight", np.zeros((40, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelFileError, match="another size"):
+        bezel.load(str(tmp_path / "m.gguf"))
+
+
+def test_levels_reach_the_tower(folder: Path) -> None:
+    for level, expected in (
+        ("balanced", Format.Q8_0),
+        ("maximum_efficiency", Format.Q8_0),
+        ("performance", Format.BF16),
+    ):
+        backend = NativeBackend.load(str(folder), level=level)
+        bezel.Model(backend).chat(asking(picture(1), "x"), **OPTIONS)
+        assert backend._vision is not None and backend._vision._model is not None
+        assert backend._vision._model.vision_tower.layers[0].mlp.fc2.matrix.format is expected
+
+
+def test_the_command_line_shows_images(folder: Path, model: bezel.Model, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(file_of(picture(1)))
+    (tmp_path / "b.jpg").write_bytes(file_of(picture(2), "JPEG"))
+    images = [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
+    options = ["--image", images[0], "--image", images[1], "-n", "6", "-t", "0", "--json"]
+    done = CliRunner().invoke(app, ["run", "-m", str(folder), *options, "compare", "them"])
+    assert done.exit_code == 0, done.output
+    expected = model.chat(asking(*map(Path, images), "compare them"), max_tokens=6, temperature=0.0)
+    assert json.loads(done.stdout.splitlines()[-1])["text"] == expected.text
