@@ -237,6 +237,62 @@ def write_checkpoint(
     return folder
 
 
+_MMPROJ_NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"}
+_MMPROJ_NAMES |= {"self_attn.out_proj": "attn_out", "layer_norm1": "ln1", "layer_norm2": "ln2"}
+_MMPROJ_NAMES |= {"mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down", "encoder.layers.": "blk.", "post_layernorm": "post_ln"}
+_MMPROJ_NAMES |= {"embeddings.patch_embedding": "patch_embd", "embeddings.position_embedding": "position_embd"}
+_MMPROJ_NAMES |= {
+    "vision_tower.vision_model.": "v.",
+    "multi_modal_projector.mm_input_projection_weight": "mm.input_projection.weight",
+}
+_MMPROJ_NAMES |= {"multi_modal_projector.mm_soft_emb_norm": "mm.soft_emb_norm"}
+
+
+def vision_tensors(folder: Path) -> dict[str, F32]:
+    """The tensors of the tower and projector of a folder that `write_checkpoint` wrote."""
+    from safetensors.numpy import load_file
+
+    stored = load_file(folder / "model.safetensors")
+    return {name: array for name, array in stored.items() if name.startswith(("vision_tower.", "multi_modal_"))}
+
+
+def write_mmproj(
+    path: Path, tensors: Mapping[str, F32], swapped: bool = False, format: Format = Format.F16, **changes: int
+) -> Path:
+    """Such tensors in the file that llama.cpp's converters make of them, by the `gguf` library.
+
+    `swapped`: with the feed-forward's names of the first converter. `changes`: to the sizes in its metadata.
+    """
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "clip")
+    fields = {"image_size": 32, "patch_size": 4, "embedding_length": 32, "feed_forward_length": 40, "block_count": 2}
+    fields |= {"attention.head_count": 2, "projection_dim": 64} | changes
+    for name, value in fields.items():
+        writer.add_uint32(f"clip.vision.{name}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
+    writer.add_string("clip.projector_type", "gemma3")
+    writer.add_array("clip.vision.image_mean", [0.25, 0.5, 0.5])
+    writer.add_uint32("clip.vision.projector.scale_factor", 2)
+    for name, array in tensors.items():
+        for long, short in _MMPROJ_NAMES.items():
+            name = name.replace(long, short)
+        if swapped:
+            name = name.replace("ffn_up", "ffn_x").replace("ffn_down", "ffn_up").replace("ffn_x", "ffn_down")
+        if array.ndim == 1:
+            writer.add_tensor(name, array + 1 if "soft_emb_norm" in name else array)
+        elif array.ndim == 2 and array.shape[1] % format.block_elements == 0 and "position" not in name:
+            kind = gguf.GGMLQuantizationType(format.type_id)
+            writer.add_tensor(name, quantize(format, np.ascontiguousarray(array)), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array.astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def check_blocks(blocks: Blocks) -> None:
     """AssertionError unless every block is free, cached or held, is counted right, and is found where it is said."""
     for window, group in blocks.groups.items():

@@ -22,7 +22,7 @@ from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import Format
 from bezel.models.vision import siglip
-from bezel.testing import GEMMA3_VISION, instruction_sets, write_checkpoint
+from bezel.testing import GEMMA3_VISION, instruction_sets, vision_tensors, write_checkpoint, write_mmproj
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.skipif(
@@ -174,19 +174,8 @@ def test_a_tower_of_another_size_is_refused_when_the_model_is_loaded(folder: Pat
     from bezel.weights.checkpoint import open_checkpoint
     from bezel.weights.quantize import quantize
 
-    gguf = pytest.importorskip("gguf")
     quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q8_0)
-    writer = gguf.GGUFWriter(tmp_path / "mmproj.gguf", "clip")
-    writer.add_string("clip.projector_type", "gemma3")
-    fields = {"image_size": 32, "patch_size": 4, "embedding_length": 32, "feed_forward_length": 40, "block_count": 2}
-    for name, value in (fields | {"attention.head_count": 2, "projection_dim": 96}).items():
-        writer.add_uint32(f"clip.vision.{name}", value)
-    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
-    writer.add_tensor("v.blk.0.ffn_up.weight", np.zeros((40, 32), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_mmproj(tmp_path / "mmproj.gguf", vision_tensors(folder), projection_dim=96)
     with pytest.raises(ModelFileError, match="another size"):
         bezel.load(str(tmp_path / "m.gguf"))
 
@@ -201,6 +190,21 @@ def test_levels_reach_the_tower(folder: Path) -> None:
         bezel.Model(backend).chat(asking(picture(1), "x"), **OPTIONS)
         assert backend._vision is not None and backend._vision._model is not None
         assert backend._vision._model.vision_tower.layers[0].mlp.fc2.matrix.format is expected
+
+
+def test_a_tower_beside_a_rounded_model_gets_eight_bits_unless_it_was_rounded_itself(
+    folder: Path, tmp_path: Path
+) -> None:
+    from bezel.weights.checkpoint import open_checkpoint
+    from bezel.weights.quantize import quantize
+
+    quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q4_0)
+    for number, (stored, expected) in enumerate(((Format.F16, Format.Q8_0), (Format.Q4_0, Format.Q4_0))):
+        mmproj = write_mmproj(tmp_path / f"mmproj-{number}.gguf", vision_tensors(folder), format=stored)
+        backend = NativeBackend.load(str(tmp_path / "m.gguf"), mmproj=str(mmproj))
+        bezel.Model(backend).chat(asking(picture(1), "x"), **OPTIONS)
+        assert backend._vision is not None and backend._vision._model is not None
+        assert backend._vision._model.vision_tower.layers[1].self_attn.qkv.matrix.format is expected
 
 
 def test_the_command_line_shows_images(folder: Path, model: bezel.Model, tmp_path: Path) -> None:

@@ -14,60 +14,18 @@ from bezel.errors import ModelFileError, UnknownModelError, UnsupportedModelErro
 from bezel.kernels.interface import Format, Kernels
 from bezel.kernels.reference import Reference
 from bezel.models.vision.gemma3 import Gemma3Vision
-from bezel.testing import GEMMA3_VISION, write_checkpoint
+from bezel.testing import GEMMA3_VISION, vision_tensors, write_checkpoint, write_mmproj
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 from bezel.weights.quantize import quantize
 from bezel.weights.vision import preprocessor_config, vision_of
 
 KERNELS: Kernels = Reference()
 TOWER = GEMMA3_VISION["vision_config"]
-SHORT = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"}
-SHORT |= {"self_attn.out_proj": "attn_out", "layer_norm1": "ln1", "layer_norm2": "ln2"}
-SHORT |= {"mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down", "encoder.layers.": "blk.", "post_layernorm": "post_ln"}
-SHORT |= {"embeddings.patch_embedding": "patch_embd", "embeddings.position_embedding": "position_embd"}
-SHORT |= {
-    "vision_tower.vision_model.": "v.",
-    "multi_modal_projector.mm_input_projection_weight": "mm.input_projection.weight",
-}
-SHORT |= {"multi_modal_projector.mm_soft_emb_norm": "mm.soft_emb_norm"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("sees"), config=GEMMA3_VISION, prefix="language_model.model.")
-
-
-def tensors_of(folder: Path) -> dict[str, np.ndarray]:
-    numpy = pytest.importorskip("safetensors.numpy")
-    return {
-        name: array for name, array in numpy.load_file(folder / "model.safetensors").items() if "language" not in name
-    }
-
-
-def write_mmproj(path: Path, tensors: dict[str, np.ndarray], swapped: bool = False, **changes: Any) -> Path:
-    """As llama.cpp's converters write it, with the `gguf` library: `swapped` as the first of them did."""
-    gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(path, "clip")
-    fields = {"image_size": 32, "patch_size": 4, "embedding_length": 32, "feed_forward_length": 40, "block_count": 2}
-    fields |= {"attention.head_count": 2, "projection_dim": 64} | changes
-    for name, value in fields.items():
-        writer.add_uint32(f"clip.vision.{name}", value)
-    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
-    writer.add_string("clip.projector_type", "gemma3")
-    writer.add_array("clip.vision.image_mean", [0.25, 0.5, 0.5])
-    writer.add_uint32("clip.vision.projector.scale_factor", 2)
-    for name, array in tensors.items():
-        for long, short in SHORT.items():
-            name = name.replace(long, short)
-        if swapped:
-            name = name.replace("ffn_up", "ffn_x").replace("ffn_down", "ffn_up").replace("ffn_x", "ffn_down")
-        array = array + 1 if "soft_emb_norm" in name else array
-        writer.add_tensor(name, array if array.ndim == 1 else array.astype(np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def seen(view: Any, level: Format | None = None) -> np.ndarray:
@@ -107,7 +65,7 @@ def test_a_gguf_file_beside_the_model_is_found_and_sees_the_same(
     text = tmp_path / "model-Q8_0.gguf"
     quantize(open_checkpoint(folder), text, Format.Q8_0)
     assert vision_of(open_checkpoint(text)) is None
-    beside = write_mmproj(tmp_path / "mmproj-model-f16.gguf", tensors_of(folder), swapped)
+    beside = write_mmproj(tmp_path / "mmproj-model-f16.gguf", vision_tensors(folder), swapped)
     view = vision_of(open_checkpoint(text))
     assert view is not None and view.path == beside
     np.testing.assert_allclose(seen(view), exact, atol=2e-3 * np.abs(exact).max())
@@ -150,7 +108,7 @@ def test_published_configs_leave_out_what_is_as_in_transformers(folder: Path, tm
 
 
 def test_towers_that_contradict_themselves_are_named(folder: Path, tmp_path: Path) -> None:
-    tensors = tensors_of(folder)
+    tensors = vision_tensors(folder)
     text = tmp_path / "model.gguf"
     quantize(open_checkpoint(folder), text, Format.Q8_0)
     checkpoint = open_checkpoint(text)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,14 @@ from bezel.errors import InvalidRequestError
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
-from bezel.kernels.interface import CACHE_FORMATS
+from bezel.kernels.interface import CACHE_FORMATS, Format
 from bezel.kernels.library import Native
 from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.text.messages import images_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
-from bezel.weights.checkpoint import LEVELS, Checkpoint, CheckpointWeights, open_checkpoint
+from bezel.weights.checkpoint import LEVELS, WHOLE_FORMATS, Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
 from bezel.weights.vision import vision_of
@@ -90,8 +89,8 @@ class NativeBackend:
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
         one of CACHE_TYPES; `size` cuts Gemma 3n (`weights.slice`); `fit` (bytes) and `profile` choose what is left open
-        (`backends.fit`); `mmproj` is the GGUF file of the image tower (default: that beside the model's). Raises what
-        `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
+        (`backends.fit`); `mmproj` names the GGUF file of the image tower (default: that beside the model's). Raises
+        what `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
@@ -247,8 +246,13 @@ class NativeBackend:
 
 
 def _vision(checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel) -> Vision | None:
-    view = vision_of(checkpoint, Path(mmproj).expanduser() if mmproj is not None else None)
-    return Vision(view, weights.kernels, weights.level, model.config.hidden_size) if view else None
+    """A checkpoint's tower; one that is stored whole gets 8 bits beside a text model that is rounded already."""
+    view = vision_of(checkpoint, fetch(parse_reference(mmproj)) if mmproj is not None else None)
+    if view is None:
+        return None
+    rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
+    level = Format.Q8_0 if weights.level is None and rounded else weights.level
+    return Vision(view, weights.kernels, level, model.config.hidden_size)
 
 
 def _soft_id(tokenizer: Tokenizer) -> int:

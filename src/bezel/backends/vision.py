@@ -16,7 +16,7 @@ from bezel.models.interface import SoftSpan
 from bezel.models.vision.gemma3 import Config, Gemma3Vision
 from bezel.text.images import ImageForm
 from bezel.text.messages import ImagePart
-from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
+from bezel.weights.checkpoint import WHOLE_FORMATS, Checkpoint, CheckpointWeights
 from bezel.weights.vision import preprocessor_config
 
 KEPT = 16
@@ -27,8 +27,9 @@ _PAN_AND_SCAN = {"auto": None, "low": False, "high": True}
 class Vision:
     """From the images of a request to spans of soft tokens.
 
-    `view` is the checkpoint's tower (`weights.vision`), `hidden_size` the text model's width. At 4 bits the tower is
-    kept at 8. Raises ModelFileError for a config that contradicts itself or the text model.
+    `view` is the checkpoint's tower (`weights.vision`), `hidden_size` the text model's width. A tower that is stored
+    whole is kept at `level`, of 4 bits at 8; one that was rounded stays as it is. Raises ModelFileError for a config
+    that contradicts itself or the text model.
     """
 
     def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int) -> None:
@@ -41,7 +42,8 @@ class Vision:
                 f"{hidden_size}; this tower belongs to another size"
             )
         self._view, self._kernels = view, kernels
-        self._level = Format.Q8_0 if level is Format.Q4_0 else level
+        whole = all(view.info(name).format in WHOLE_FORMATS for name in view.stored_names)
+        self._level = None if not whole else Format.Q8_0 if level is Format.Q4_0 else level
         self._model: Gemma3Vision | None = None
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, F32] = OrderedDict()

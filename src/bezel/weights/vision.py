@@ -25,7 +25,7 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
         found = [file for file in checkpoint.path.parent.glob("*mmproj*.gguf") if file != checkpoint.path]
         beside = min(found, key=lambda file: (file.stat().st_size, file.name), default=None)
     if beside is not None:
-        return _open_gguf(beside)
+        return open_vision(beside)
     stored = names.vision_from_hugging_face(checkpoint.source.tensors)
     if checkpoint.config["model_type"] != "gemma3" or not stored:
         return None
@@ -40,7 +40,8 @@ def preprocessor_config(view: Checkpoint) -> Mapping[str, Any]:
     return read_json(file) if file.exists() else {}
 
 
-def _open_gguf(path: Path) -> Checkpoint:
+def open_vision(path: Path) -> Checkpoint:
+    """Open llama.cpp's file of a tower. Raises ModelFileError and UnsupportedModelError."""
     file = GGUFFile.open(path)
     config = names.vision_config_from_gguf(file.metadata, str(path))
     up = file.tensors.get("v.blk.0.ffn_up.weight")

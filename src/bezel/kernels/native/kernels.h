@@ -114,10 +114,24 @@ OP(rows) {
     return 0;
 }
 
+typedef struct {
+    float *sum;
+    const float *x;
+    long count;
+} Add;
+
+/* Parallel over strips of 16. */
+static void NAME(add_strips)(void *arguments, long first, long last) {
+    const Add *a = arguments;
+    long end = last * LANES < a->count ? last * LANES : a->count;
+    for (long i = first * LANES; i < end; i++) a->sum[i] += a->x[i];
+}
+
 OP(add) {
-    float *sum = s[0].p;
-    const float *x = s[1].p;
-    for (long i = 0; i < s[2].i; i++) sum[i] += x[i];
+    Add add = {s[0].p, s[1].p, s[2].i};
+    long strips = (add.count + LANES - 1) / LANES;
+    if (add.count < 8 * SMALL) NAME(add_strips)(&add, 0, strips);
+    else bezel_parallel(NAME(add_strips), &add, strips);
     return 0;
 }
 
