@@ -137,7 +137,7 @@ def ours(model: Path, mmproj: Path, image: Path, threads: int) -> dict[str, floa
     ]
     vision = backend._vision
     assert vision is not None
-    vision._model = vision._load()  # llama.cpp reads its tower before it starts the clock
+    vision.load()  # llama.cpp reads its tower before it starts the clock
     _, spans = backend._prompt(Model(backend).request(messages, pan_and_scan=False))
     began = time.perf_counter()
     spans[0].embed()

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import bezel
 from bezel.cli.main import app
+from bezel.kernels.interface import Format
 from bezel.prompts import cultures
+from bezel.testing import GEMMA3_VISION, vision_tensors, write_checkpoint, write_mmproj
+from bezel.weights.quantize import quantize
 
 FOLDER = Path(__file__).parent.parent / "docs"
 
@@ -34,6 +38,40 @@ def test_the_python_of_a_page_works(page: str, tmp_path: Path, monkeypatch: pyte
     finally:
         cultures._cultures.clear()
         cultures._cultures.update(before)
+
+
+@pytest.fixture
+def seeing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder with the page's images and a model that sees them."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for name, colour in (("before", "red"), ("after", "blue"), ("receipt", "white")):
+        Image.new("RGB", (300, 270), colour).save(f"{name}.png")
+    return str(write_checkpoint(tmp_path / "model", config=GEMMA3_VISION, prefix="language_model.model."))
+
+
+def test_the_python_of_the_page_on_images_works(seeing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = bezel.load
+    monkeypatch.setattr(bezel, "load", lambda name, **options: load(seeing, **options))
+    names = {"__name__": "page"}
+    code = blocks("vision.md", "python")
+    assert len(code) > 2
+    for text in code:
+        exec(compile(text, "vision.md", "exec"), names)
+
+
+def test_the_commands_of_the_page_on_images_work(seeing: str) -> None:
+    from bezel.weights.checkpoint import open_checkpoint
+
+    quantize(open_checkpoint(Path(seeing)), Path("gemma-3-4b-it-Q4_0.gguf"), Format.Q4_0)
+    write_mmproj(Path("mmproj-model-f16.gguf"), vision_tensors(Path(seeing)))
+    commands = [line for text in blocks("vision.md", "sh") for line in text.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        arguments = shlex.split(command.replace("google/gemma-3-4b-it", seeing))[1:]
+        done = CliRunner().invoke(app, [*arguments, "-n", "4"])
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(

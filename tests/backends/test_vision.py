@@ -207,6 +207,22 @@ def test_a_tower_beside_a_rounded_model_gets_eight_bits_unless_it_was_rounded_it
         assert backend._vision._model.vision_tower.layers[1].self_attn.qkv.matrix.format is expected
 
 
+def test_a_tower_that_cannot_be_read_ends_its_own_request_alone(folder: Path, tmp_path: Path) -> None:
+    from bezel.weights.checkpoint import open_checkpoint
+    from bezel.weights.quantize import quantize
+
+    quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q8_0)
+    tensors = vision_tensors(folder)
+    del tensors["vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias"]
+    write_mmproj(tmp_path / "mmproj.gguf", tensors)
+    model = bezel.load(str(tmp_path / "m.gguf"))
+    running = model.stream("words alone", max_tokens=40, temperature=0.0)
+    next(running)
+    with pytest.raises(ModelFileError, match=r"layers\.1\.mlp\.fc2\.bias is missing"):
+        model.chat(asking(picture(1), "x"))
+    assert "".join(running)
+
+
 def test_the_command_line_shows_images(folder: Path, model: bezel.Model, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(file_of(picture(1)))
     (tmp_path / "b.jpg").write_bytes(file_of(picture(2), "JPEG"))

@@ -217,6 +217,8 @@ class NativeBackend:
         constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
         prompt, spans = self._prompt(request)
+        if spans and self._vision is not None:
+            self._vision.load()  # a file that cannot be read ends this request and none beside it
         asked = EngineRequest(
             prompt,
             request.sampling,

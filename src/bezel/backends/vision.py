@@ -1,4 +1,4 @@
-"""The image tower of a loaded model: read when the first image comes, put away when asked to."""
+"""The image tower of a loaded model: read when the first request with an image comes, put away when asked to."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ class Vision:
             found.append(SoftSpan(start, self.tokens, key, partial(self._soft, key, square)))
         return found
 
+    def load(self) -> None:
+        """Read the tower, unless it is in memory. Raises ModelFileError and UnsupportedModelError."""
+        if self._model is None:
+            with self._lock:
+                self._loaded()
+
     def release(self) -> None:
         """Give the tower's memory back; the next image reads it anew."""
         with self._lock:
@@ -91,17 +97,18 @@ class Vision:
         with self._lock:
             soft = self._kept.pop(key, None)
             if soft is None:
-                if self._model is None:
-                    self._model = self._load()
-                soft = self._model(self._preprocessing.pixels(square))
+                soft = self._loaded()(self._preprocessing.pixels(square))
             self._kept[key] = soft
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return soft
 
-    def _load(self) -> Gemma3Vision:
-        try:
-            with self._view.named_in_errors():
-                return Gemma3Vision(self._view.config, CheckpointWeights(self._view, self._kernels, self._level))
-        finally:
-            self._view.close()
+    def _loaded(self) -> Gemma3Vision:
+        if self._model is None:
+            try:
+                with self._view.named_in_errors():
+                    weights = CheckpointWeights(self._view, self._kernels, self._level)
+                    self._model = Gemma3Vision(self._view.config, weights)
+            finally:
+                self._view.close()
+        return self._model
