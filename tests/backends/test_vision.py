@@ -170,14 +170,17 @@ def test_a_model_without_a_tower_says_so(tmp_path: Path) -> None:
     blind.release_towers()
 
 
-def test_a_tower_of_another_size_is_refused_when_the_model_is_loaded(folder: Path, tmp_path: Path) -> None:
+def test_a_tower_of_another_size_is_refused_where_it_is_named_and_else_not_taken(folder: Path, tmp_path: Path) -> None:
     from bezel.weights.checkpoint import open_checkpoint
     from bezel.weights.quantize import quantize
 
     quantize(open_checkpoint(folder), tmp_path / "m.gguf", Format.Q8_0)
-    write_mmproj(tmp_path / "mmproj.gguf", vision_tensors(folder), projection_dim=96)
+    other = write_mmproj(tmp_path / "mmproj.gguf", vision_tensors(folder), projection_dim=96)
     with pytest.raises(ModelFileError, match="another size"):
-        bezel.load(str(tmp_path / "m.gguf"))
+        bezel.load(str(tmp_path / "m.gguf"), mmproj=str(other))
+    assert bezel.load(str(tmp_path / "m.gguf")).describe()["images"] is False
+    write_mmproj(tmp_path / "z-mmproj.gguf", vision_tensors(folder))
+    assert bezel.load(str(tmp_path / "m.gguf")).describe()["images"] is True
 
 
 def test_levels_reach_the_tower(folder: Path) -> None:

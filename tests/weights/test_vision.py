@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,6 @@ def test_towers_that_contradict_themselves_are_named(folder: Path, tmp_path: Pat
             seen(view)
     with pytest.raises(UnsupportedModelError, match=r"no image tower of Gemma 3"):
         vision_of(checkpoint, text)
+    other = replace(checkpoint, config={**checkpoint.config, "model_type": "gemma2"})
+    with pytest.raises(UnsupportedModelError, match="a gemma2 takes no image tower"):
+        vision_of(other, text)

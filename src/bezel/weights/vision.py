@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bezel.errors import ModelFileError, UnknownModelError
+from bezel.errors import ModelFileError, UnknownModelError, UnsupportedModelError
 from bezel.weights import names
 from bezel.weights.checkpoint import Checkpoint, read_json
 from bezel.weights.gguf import GGUFFile
@@ -16,20 +16,35 @@ from bezel.weights.gguf import GGUFFile
 def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint | None:
     """A view of the tower and projector of Gemma 3, closed as any checkpoint; None where there are none.
 
-    Of a GGUF file the view is llama.cpp's `mmproj` file: `beside`, or the smallest whose name says so in its folder.
-    Raises ModelFileError, UnsupportedModelError, and UnknownModelError where `beside` does not exist.
+    Of a GGUF file the view is llama.cpp's `mmproj` file: `beside`, or of those in its folder whose names say so the
+    smallest that is a tower for a text model of this width. Raises ModelFileError, UnsupportedModelError, and
+    UnknownModelError where `beside` does not exist.
     """
-    if beside is not None and not beside.is_file():
-        raise UnknownModelError(f"{beside}: no such file; give the mmproj file of the model")
-    if beside is None and checkpoint.folder is None and checkpoint.config["model_type"] == "gemma3_text":
-        found = [file for file in checkpoint.path.parent.glob("*mmproj*.gguf") if file != checkpoint.path]
-        beside = min(found, key=lambda file: (file.stat().st_size, file.name), default=None)
+    kind = checkpoint.config["model_type"]
     if beside is not None:
+        if not beside.is_file():
+            raise UnknownModelError(f"{beside}: no such file; give the mmproj file of the model")
+        if kind not in ("gemma3", "gemma3_text"):
+            raise UnsupportedModelError(f"{checkpoint.path}: a {kind} takes no image tower; leave {beside} out")
         return open_vision(beside)
+    if kind == "gemma3_text" and checkpoint.folder is None:
+        return _beside(checkpoint)
     stored = names.vision_from_hugging_face(checkpoint.source.tensors)
-    if checkpoint.config["model_type"] != "gemma3" or not stored:
+    if kind != "gemma3" or not stored:
         return None
     return replace(checkpoint, stored_names=stored, norms_lack_one=True)
+
+
+def _beside(checkpoint: Checkpoint) -> Checkpoint | None:
+    found = [file for file in checkpoint.path.parent.glob("*mmproj*.gguf") if file != checkpoint.path]
+    for file in sorted(found, key=lambda file: (file.stat().st_size, file.name)):
+        try:
+            view = open_vision(file)
+        except UnsupportedModelError:
+            continue  # of another family's model
+        if view.config["text_config"]["hidden_size"] == checkpoint.config["hidden_size"]:
+            return view
+    return None
 
 
 def preprocessor_config(view: Checkpoint) -> Mapping[str, Any]:
