@@ -15,6 +15,7 @@ from bezel.errors import InvalidRequestError
 from bezel.generation import loop
 from bezel.generation.constraints.grammar import Grammar
 from bezel.kernels.interface import F32
+from bezel.media.fetching import Sources
 from bezel.structured import structure
 from bezel.text.calls import CallBroken, CallFinished
 from bezel.text.tools import ToolChoice, check_tools
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bezel.tools import Tool, ToolRun, Transcript
 
 Messages = str | Sequence[Mapping[str, Any]]
+LOCAL = Sources(files=True)
 
 
 def load(
@@ -91,6 +93,7 @@ class Model:
         grammar: str | None = None,
         choices: Sequence[str] | None = None,
         pan_and_scan: bool | None = None,
+        sources: Sources = LOCAL,
         **sampling: Any,
     ) -> Request:
         """A request with the checkpoint's recommended sampling where nothing else is said.
@@ -101,7 +104,7 @@ class Model:
         Content parts of a message: {"type": "text", "text": ...}, {"type": "image", "image": ...} with a path, a
         file's bytes, a PIL image or a uint8 array [height, width, 3], and OpenAI's {"type": "image_url", "image_url":
         {"url": "data:..."}}. With `pan_and_scan` long images are seen in crops too; None: large and very long ones,
-        unless their "detail" says "low" or "high".
+        unless their "detail" says "low" or "high". `sources`: whether paths (by default) and web addresses are read.
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
         `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
@@ -121,6 +124,7 @@ class Model:
             parallel_tool_calls=parallel_tool_calls,
             constraint=constraint_of(schema, regex, grammar, choices),
             pan_and_scan=pan_and_scan,
+            sources=sources,
         )
 
     def events(self, request: Request) -> Iterator[Event]:

@@ -14,13 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 import bezel
+from bezel.api import LOCAL
+from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
 from bezel.backends.pictures import opened
 from bezel.cli.main import app
-from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedInputError
+from bezel.errors import InvalidRequestError, MediaError, MediaSourceError, ModelFileError, UnsupportedInputError
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import Format
+from bezel.media.fetching import Sources
 from bezel.models.vision import siglip
 from bezel.testing import GEMMA3_VISION, instruction_sets, vision_tensors, write_checkpoint, write_mmproj
 
@@ -113,7 +116,7 @@ def test_every_way_to_send_an_image_shows_the_same(tmp_path: Path) -> None:
     (tmp_path / "p.bmp").write_bytes(file_of(array, "BMP"))
     url = "data:image/png;base64," + base64.b64encode(file_of(array)).decode()
     for source in (array, Image.fromarray(array), file_of(array), url, tmp_path / "p.bmp", str(tmp_path / "p.bmp")):
-        np.testing.assert_array_equal(opened(source), array)
+        np.testing.assert_array_equal(opened(source, LOCAL), array)
 
 
 @pytest.mark.parametrize(
@@ -121,25 +124,27 @@ def test_every_way_to_send_an_image_shows_the_same(tmp_path: Path) -> None:
     [
         ("nowhere.png", "cannot be read"),
         ("https://example.com/a.png", "not fetched"),
-        ("data:image/png,abc", "must look like"),
-        ("data:image/png;base64,@", "not base64"),
-        (b"GIF89a", "cannot be decoded|none of"),
-        (file_of(picture(1))[:60], "cannot be decoded|none of"),
-        (b"<svg/>", "none of"),
+        ("data:image/png,abc", "data:TYPE;base64"),
+        (b"GIF89a", "cut off"),
+        (file_of(picture(1))[:60], "cut off"),
+        (b"<svg/>", "is not read"),
         (7, "a PIL image or a uint8 array"),
-        ("a\0b", "cannot be read"),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_what_is_no_image_is_refused(model: bezel.Model, source: Any, complaint: str) -> None:
-    with pytest.raises(InvalidRequestError, match=complaint):
+    with pytest.raises((MediaError, InvalidRequestError), match=complaint):
         model.chat([{"role": "user", "content": [{"type": "image", "image": source}]}])
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
-    bomb = file_of(np.zeros((9000, 9000), np.uint8))
-    with pytest.raises(InvalidRequestError, match="9000 x 9000 pixels"):
-        opened(bomb)
+def test_a_request_reads_no_paths_unless_it_is_told_to(model: bezel.Model, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(file_of(picture(9)))
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": str(tmp_path / "p.png")}}]}]
+    assert model.chat(messages, **OPTIONS).usage.prompt_tokens
+    with pytest.raises(MediaSourceError, match="paths are not read here"):
+        list(model._backend.stream(Request(messages=messages)))
+    with pytest.raises(MediaSourceError, match="paths are not read here"):
+        model.chat(messages, sources=Sources(), **OPTIONS)
 
 
 def test_long_images_are_cropped_where_that_is_asked_for_or_due(model: bezel.Model) -> None:

@@ -10,6 +10,7 @@ from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
 from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
+from bezel.media.fetching import Sources
 from bezel.text.calls import Call, CallBroken, CallEvent
 from bezel.text.tools import ToolChoice
 
@@ -32,7 +33,8 @@ class Request:
 
     `speculation` says who drafts tokens, which are then checked together: the answer is the same, sooner or later.
     `tool_choice` says whether a tool is called; without `parallel_tool_calls` the answer ends behind its first call.
-    Images of the messages are seen in crops too with `pan_and_scan`, never without; None: as each image's detail says.
+    Images of the messages are data URLs, or what else `sources` allows. With `pan_and_scan` they are seen in crops too,
+    without never; None: as each image's detail says.
     A `constraint` allows only texts of its grammar; an answer that `max_tokens` cuts off is the beginning of one.
     """
 
@@ -48,6 +50,7 @@ class Request:
     parallel_tool_calls: bool = True
     constraint: Grammar | None = None
     pan_and_scan: bool | None = None
+    sources: Sources = Sources()
 
     @property
     def offered(self) -> Sequence[Mapping[str, Any]]:

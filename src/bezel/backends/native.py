@@ -138,12 +138,12 @@ class NativeBackend:
     def _prompt(self, request: Request) -> tuple[list[int], list[SoftSpan]]:
         """Token ids, and the spans of them that are images.
 
-        Raises InvalidRequestError unless there is one prompt, and for images that cannot be read or not be taken.
+        Raises InvalidRequestError unless there is one prompt, MediaError for images that cannot be read.
         """
         if request.messages is None or self._vision is None:
             return self._text_ids(request), []
         images = images_of(request.messages) if request.prompt is None else []
-        squares = [self._vision.squares(image, request.pan_and_scan) for image in images]
+        squares = [self._vision.squares(image, request.sources, request.pan_and_scan) for image in images]
         layout = self.template.lay_out(request.messages, request.offered, [len(each) - 1 for each in squares])
         return layout.ids, self._vision.spans([one for each in squares for one in each], layout.images)
 

@@ -11,6 +11,7 @@ from functools import partial
 from bezel.backends.pictures import opened
 from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32, Format, Kernels
+from bezel.media.fetching import Sources
 from bezel.media.images import Picture, Preprocessing
 from bezel.models.interface import SoftSpan
 from bezel.models.vision.gemma3 import Config, Gemma3Vision
@@ -62,16 +63,15 @@ class Vision:
         """How an image stands in a prompt."""
         return ImageForm(self.tokens, soft_id)
 
-    def squares(self, image: ImagePart, pan_and_scan: bool | None) -> list[Picture]:
+    def squares(self, image: ImagePart, sources: Sources, pan_and_scan: bool | None) -> list[Picture]:
         """An image, then its crops, each as large as the tower takes it. `pan_and_scan` None: as `detail` says.
 
-        Raises InvalidRequestError for what is no image.
+        Raises what `pictures.opened` raises.
         """
         if pan_and_scan is None:
             pan_and_scan = _PAN_AND_SCAN[image.detail]
-        return [
-            self._preprocessing.square(part) for part in self._preprocessing.parts(opened(image.source), pan_and_scan)
-        ]
+        parts = self._preprocessing.parts(opened(image.source, sources), pan_and_scan)
+        return [self._preprocessing.square(part) for part in parts]
 
     def spans(self, squares: Sequence[Picture], starts: Sequence[int]) -> list[SoftSpan]:
         """The soft tokens of images, or of their crops, at the positions where they begin."""
