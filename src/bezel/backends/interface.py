@@ -50,7 +50,7 @@ class Request:
     parallel_tool_calls: bool = True
     constraint: Grammar | None = None
     pan_and_scan: bool | None = None
-    sources: Sources = Sources()
+    sources: Sources = field(default_factory=Sources)
 
     @property
     def offered(self) -> Sequence[Mapping[str, Any]]:

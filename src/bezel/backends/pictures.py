@@ -11,7 +11,7 @@ from bezel.media.images import Picture, picture_of
 
 
 def opened(source: Any, sources: Sources) -> Picture:
-    """A path, a web address or a data URL as far as `sources` allows, a file's bytes, a PIL image or a uint8 array: RGB.
+    """A path, web address or data URL as far as `sources` allows, a file's bytes, a PIL image or a uint8 array: RGB.
 
     Raises MediaError where it cannot be read or decoded, InvalidRequestError for what is no picture.
     """
