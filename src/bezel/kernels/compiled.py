@@ -11,7 +11,7 @@ from typing import Any
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 
-ABI_VERSION = 12
+ABI_VERSION = 13
 
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 SIGNATURES = {
@@ -47,6 +47,12 @@ SIGNATURES = {
     "layer_norm": "PPPqqdP",
     "add_bias": "PPqqq",
     "full_attention": "PPPqqqqdP",
+    "clip": "PqdP",
+    "silu": "Pq",
+    "glu": "PqqP",
+    "cumulative_norm": "PPqqqdP",
+    "causal_conv": "PPqqqP",
+    "local_attention": "PPPqqqqPPqqdP",
 }
 # Those that are the same on every instruction set.
 PLAIN_SIGNATURES = {"expect_rows": "qqqqPqPqPq", "fetch_rows": "qqqqPqPqPqPP"}

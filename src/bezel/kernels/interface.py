@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from bezel.errors import InvalidRequestError
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
@@ -269,6 +270,35 @@ class Kernels(Protocol):
     def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
         """soft-max(q.k * scale) times v over all rows, every head by itself: three of [T, heads, head_dim] ->
         [T, heads * head_dim]."""
+
+    def clip(self, x: F32, limit: float) -> F32:
+        """x held within -limit ... limit, in an array of its own."""
+
+    def silu(self, x: F32) -> None:
+        """In place: x = x * sigmoid(x)."""
+
+    def glu(self, x: F32) -> F32:
+        """[T, 2n] -> [T, n]: first half * sigmoid(second half)."""
+
+    def cumulative_norm(self, x: F32, weight: F32, eps: float, sums: F64) -> None:
+        """In place on rows of one sequence, x [T, n]: ReLU((x - mean) / sqrt(variance + eps) * weight).
+
+        Mean and variance of a row are over the elements of all rows up to it, where each of those stands about the mean
+        that its own row had. `weight` [channels] is repeated along a row. `sums` [3], zeros before the first row of a
+        sequence, holds what later rows need of these, so that a sequence may come in parts.
+        """
+
+    def causal_conv(self, x: F32, weight: F32) -> F32:
+        """out[t] = sum over i of weight[i] * x[t - K + 1 + i], with 0 before the first row: x [T, n], weight [K, n]."""
+
+    def local_attention(self, q: F32, k: F32, v: F32, positions: F32, scale: F32, right: int, soft_cap: float) -> F32:
+        """Attention of one sequence to what is near, every head by itself: three of [T, heads, head_dim] ->
+        [T, heads * head_dim].
+
+        `positions` [left + 1 + right, heads, head_dim]: row t sees rows t - left ... t + right. The score of row s is
+        (q[t] * scale) . (k[s] + positions[s - t + left]), scale [head_dim], then soft_cap * tanh(score / soft_cap),
+        then soft-max.
+        """
 
     def sparse_mlp(self, gate: F32, x: F32, up: Any, down: Any, multiplier: float) -> F32:
         """down(gelu_tanh(over) * up(x)), x [T, n] -> [T, n], where `over` is what gate [T, m] has over its cut.

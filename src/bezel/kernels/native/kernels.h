@@ -194,6 +194,8 @@ OP(soft_cap) {
     return 0;
 }
 
+#include "conformer.h"
+
 /* ---- the machine's limit ---- */
 
 static void NAME(read_part)(void *arguments, long first, long last) {
