@@ -109,7 +109,10 @@ class ArrayWeights:
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
         """See `models.interface.Weights.array`."""
-        return self._shaped(name, shape)
+        tensor = self._tensor(name)
+        if tensor.ndim < 3:
+            return self._shaped(name, shape)
+        return ArrayWeights({name: tensor.reshape(len(tensor), -1)}, self.kernels).array(name, shape)
 
     def table(self, name: str, shape: tuple[int, int]) -> RowTable:
         """See `models.interface.Weights.table`; the file is gone when the table is."""

@@ -150,12 +150,12 @@ class Weights(Protocol):
         """One packed matrix from one tensor, or from several stacked by rows (fused projections).
 
         `shape` is that of the whole result: (rows, columns). `access`: see `Kernels.allocate`. A convolution's tensor,
-        of four sizes, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns; with
-        `padded` it is one that may be smaller, and 0 where it ends.
+        of three or four sizes, is taken as a matrix of its outermost. With `transposed` it is one, stored by columns;
+        with `padded` it is one that may be smaller, and 0 where it ends.
         """
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
-        """A small matrix in float32, for kernels that want its numbers."""
+        """A small matrix in float32, for kernels that want its numbers; a convolution's tensor as in `matrix`."""
 
     def table(self, name: str, shape: tuple[int, int]) -> Any:
         """A matrix (rows, columns) that stays on disk, for `Kernels.read_rows`."""

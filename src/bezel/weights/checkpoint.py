@@ -257,14 +257,14 @@ class CheckpointWeights:
     def array(self, name: str, shape: tuple[int, int]) -> F32:
         """See `models.interface.Weights.array`."""
         info = self._shaped(name, shape)
-        return dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, shape[0]), shape[1])
+        return dequantize(info.readable(), self._read(info, 0, shape[0]), shape[1])
 
     def table(self, name: str, shape: tuple[int, int]) -> RowTable:
         """See `models.interface.Weights.table`; the table has a file of its own and needs this checkpoint no more."""
         return self._checkpoint.source.table(self._shaped(name, shape).name)
 
     def _shaped(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
-        info = self._checkpoint.info(name)
+        info = _flat(self._checkpoint.info(name))
         if info.shape != shape:
             raise ModelFileError(f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for {shape}")
         return info
@@ -277,6 +277,6 @@ class CheckpointWeights:
 
 def _flat(info: TensorInfo) -> TensorInfo:
     """The weights of a convolution as a matrix, a row for each channel that comes out."""
-    if len(info.shape) != 4 or info.format not in WHOLE_FORMATS:
+    if len(info.shape) not in (3, 4) or info.format not in WHOLE_FORMATS:
         return info
     return replace(info, shape=(info.shape[0], math.prod(info.shape[1:])))
