@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.errors import InvalidRequestError
 from bezel.kernels.interface import Format, Kernels
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
-from bezel.media.spectrograms import LogMel
-from bezel.models.audio import usm
 from bezel.models.audio.gemma3n import Gemma3nAudio
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.audio import from_hugging_face
+from bezel.weights.names import audio_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -85,7 +83,7 @@ def oracle() -> Oracle:
 
 def audio_of(oracle: Oracle, kernels: Kernels, format: Format = Format.F32) -> Gemma3nAudio:
     state = {f"model.{name}": tensor.numpy() for name, tensor in oracle.state_dict().items()}
-    tensors = {name: state[stored] for name, stored in from_hugging_face(state).items()}
+    tensors = {name: state[stored] for name, stored in audio_from_hugging_face(state).items()}
     assert len(tensors) == len(state)
     return Gemma3nAudio(oracle.config, ArrayWeights(tensors, kernels, format))
 
@@ -189,33 +187,8 @@ def test_what_is_behind_does_not_change_what_was_heard(oracle: Oracle, kernels: 
     np.testing.assert_array_equal(begin[:-1], whole[: len(begin) - 1])
 
 
-def test_thirty_seconds_are_188_soft_tokens() -> None:
-    published = usm.Config.from_hf({})
-    frames = LogMel().frames
-    assert published.rows_out(frames(30 * 16_000)) == 188
-    assert all(published.rows_out(frames(s * 16_000)) in (int(6.25 * s), int(6.25 * s) + 1) for s in range(1, 61))
-    assert published.rows_out(0) == 0
-
-
 def test_a_sound_without_frames_has_no_soft_tokens(oracle: Oracle) -> None:
     audio = audio_of(oracle, Reference())
     assert audio(heard(0)).shape == (0, 48) and audio.filled(heard(0)).shape == (60, 48)
     with pytest.raises(ValueError, match="no sound for a tower of 19 bands"):
         audio(np.zeros((10, 20), np.float32))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"conf_num_attention_heads": 7},
-        {"conf_attention_context_right": -1},
-        {"sscp_conv_channel_size": [128]},
-        {"sscp_conv_kernel_size": [[3, 3], 3]},
-        {"sscp_conv_stride_size": [[2, 2], [4, 2]]},
-        {"input_feat_size": 1, "sscp_conv_kernel_size": [[3, 9], [3, 3]]},
-    ],
-    ids=str,
-)
-def test_a_wrong_field_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ModelFileError, match="config: "):
-        usm.Config.from_hf({**AUDIO, **wrong})

@@ -190,6 +190,63 @@ def vision_from_gguf(stored: Iterable[str], swapped: bool = False) -> dict[str, 
     return found
 
 
+_AUDIO = {
+    "a.conv1d.0": "audio_tower.subsample_conv_projection.conv_0.conv",
+    "a.conv1d.0.norm": "audio_tower.subsample_conv_projection.conv_0.norm",
+    "a.conv1d.1": "audio_tower.subsample_conv_projection.conv_1.conv",
+    "a.conv1d.1.norm": "audio_tower.subsample_conv_projection.conv_1.norm",
+    "a.pre_encode.out": "audio_tower.subsample_conv_projection.input_proj_linear",
+    "mm.a.embedding": "embed_audio.embedding",
+    "mm.a.hard_emb_norm": "embed_audio.hard_embedding_norm",
+    "mm.a.soft_emb_norm": "embed_audio.soft_embedding_norm",
+    "mm.a.input_projection": "embed_audio.embedding_projection",
+}
+_AUDIO_BLOCK = {
+    "ffn_norm": "ffw_layer_start.pre_layer_norm",
+    "ffn_up": "ffw_layer_start.ffw_layer_1",
+    "ffn_down": "ffw_layer_start.ffw_layer_2",
+    "ffn_post_norm": "ffw_layer_start.post_layer_norm",
+    "ln1": "attention.pre_attn_norm",
+    "attn_q": "attention.attn.q_proj",
+    "attn_k": "attention.attn.k_proj",
+    "attn_v": "attention.attn.v_proj",
+    "linear_pos": "attention.attn.relative_position_embedding.pos_proj",
+    "attn_out": "attention.post",
+    "ln2": "attention.post_norm",
+    "conv_norm": "lconv1d.pre_layer_norm",
+    "conv_pw1": "lconv1d.linear_start",
+    "conv_dw": "lconv1d.depthwise_conv1d",
+    "norm_conv": "lconv1d.conv_norm",
+    "conv_pw2": "lconv1d.linear_end",
+    "ffn_norm_1": "ffw_layer_end.pre_layer_norm",
+    "ffn_up_1": "ffw_layer_end.ffw_layer_1",
+    "ffn_down_1": "ffw_layer_end.ffw_layer_2",
+    "ffn_post_norm_1": "ffw_layer_end.post_layer_norm",
+    "layer_pre_norm": "norm",
+}
+
+
+def audio_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of Gemma 3n's audio tower and its projection."""
+    names = {name.removeprefix("model."): name for name in stored}
+    return {name: names[name] for name in names if name.startswith(("audio_tower.", "embed_audio."))}
+
+
+def audio_from_gguf(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of the tensors that llama.cpp's converter writes of the same."""
+    found = {}
+    for name in stored:
+        block = re.fullmatch(r"a\.blk\.(\d{1,6})\.(\w+?)(?:\.weight)?", name)
+        whole = name.removesuffix(".weight")
+        if whole in _AUDIO:
+            found[f"{_AUDIO[whole]}.weight"] = name
+        elif block and block[2] == "per_dim_scale":
+            found[f"audio_tower.conformer.{block[1]}.attention.attn.per_dim_scale"] = name
+        elif block and block[2] in _AUDIO_BLOCK:
+            found[f"audio_tower.conformer.{block[1]}.{_AUDIO_BLOCK[block[2]]}.weight"] = name
+    return found
+
+
 class _Metadata:
     """GGUF metadata of one architecture; a key that is missing or of another type is named by ModelFileError."""
 
