@@ -58,6 +58,7 @@ class Oracle(torch.nn.Module):
     def __init__(self, **other: Any) -> None:
         super().__init__()
         self.config = {"audio_config": {**AUDIO, **other}, "text_config": TEXT, "audio_soft_tokens_per_image": 60}
+        self.config["eoa_token_id"] = 105
         config = transformers.Gemma3nAudioConfig(**self.config["audio_config"])
         self.audio_tower = modeling.Gemma3nAudioEncoder(config)
         self.embed_audio = modeling.Gemma3nMultimodalEmbedder(config, transformers.Gemma3nTextConfig(hidden_size=48))
@@ -158,6 +159,7 @@ def test_ids_above_the_texts_have_embeddings_of_their_own_and_fill_up_a_sound(or
     with torch.no_grad():
         hard = oracle.embed_audio(input_ids=torch.arange(104, 112)[None])[0].numpy()
     assert_close(audio.embed_audio.hard, hard)
+    np.testing.assert_array_equal(audio.end, audio.embed_audio.hard[1:2])
     filled, own = audio.filled(features), oracle.hear(features)[1]
     assert filled.shape == (60, 48) and 0 < len(own) < 60
     assert_close(filled, np.concatenate([own, np.repeat(hard[-1:], 60 - len(own), axis=0)]))

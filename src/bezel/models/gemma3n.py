@@ -320,8 +320,11 @@ class Gemma3n:
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`. Layers that share are computed for rows with logits alone."""
         ops, c = self.ops, self.config
-        ops.expect_rows(self.embed_tokens_per_layer, batch.ids)
-        x = ops.embed(self.embed_tokens, batch.ids, c.embedding_scale)
+        ids = self._ids(batch)
+        ops.expect_rows(self.embed_tokens_per_layer, ids)
+        x = ops.embed(self.embed_tokens, ids, c.embedding_scale)
+        if batch.soft is not None:
+            x[batch.soft_rows] = batch.soft
         projected = ops.linear(self.per_layer_model_projection, x)
         streams = ops.altup_expand(x, ops.linear(self.altup_projections, x))
         rows, inputs = Rows(batch, batch.positions), None
@@ -333,7 +336,7 @@ class Gemma3n:
                 break
             streams, active = layer(streams, rows, cache)
             if inputs is None:  # as late as can be, since the disk works meanwhile
-                inputs = self._per_layer_inputs(projected, batch.ids)
+                inputs = self._per_layer_inputs(projected, ids)
             layer.per_layer_input(streams, active, inputs)
         first, *others = ops.altup_split(streams)
         others = [ops.linear(matrix, x) for matrix, x in zip(self.altup_unembed_projections, others, strict=True)]
@@ -344,6 +347,14 @@ class Gemma3n:
         if c.final_soft_cap is not None:
             ops.soft_cap(logits, c.final_soft_cap)
         return logits
+
+    def _ids(self, batch: Batch) -> I32:
+        """The batch's ids; where soft tokens stand, that of the row of per-layer inputs that all of them have."""
+        if batch.soft_rows is None:
+            return batch.ids
+        ids = batch.ids.copy()
+        ids[batch.soft_rows] = 0
+        return ids
 
     def _wanted(self, array: F32, index: I32) -> F32:
         """Rows `index` [R] of [T, m, n]: [R, m, n]."""

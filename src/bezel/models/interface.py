@@ -61,15 +61,16 @@ Key = int | tuple[bytes, int]
 class SoftSpan:
     """Positions start ... start + length - 1 of a sequence, which hold embeddings (an image's, say) instead of tokens.
 
-    Their rows see each other in both directions, so all of them that are not in the cache yet are computed in one
-    segment. Spans with the same `key`, a hash of the content, are alike. `embed` gives float32 [length, hidden]; it is
-    called when rows are to be computed, maybe more than once.
+    Their rows see each other in both directions unless the span is `causal`, so all of them that are not in the cache
+    yet are computed in one segment. Spans with the same `key`, a hash of the content, are alike. `embed` gives float32
+    [length, hidden]; it is called when rows are to be computed, maybe more than once.
     """
 
     start: int
     length: int
     key: bytes
     embed: Callable[[], F32]
+    causal: bool = False
 
     @property
     def end(self) -> int:
@@ -107,7 +108,8 @@ class Batch:
             row, length = len(ids), len(tokens)
             end = start + length
             seen = [span for span in soft if span.start < end and start < span.end]
-            segments.append(Segment(row, start, length, tuple((span.start, span.end) for span in seen)))
+            open_spans = tuple((span.start, span.end) for span in seen if not span.causal)
+            segments.append(Segment(row, start, length, open_spans))
             ids.extend(tokens)
             positions.extend(range(start, end))
             wanted.extend(range(row if every_row else row + length - 1, row + length))

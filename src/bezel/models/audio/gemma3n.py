@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bezel.errors import InvalidRequestError
+from bezel.errors import InvalidRequestError, ModelFileError
 from bezel.kernels.interface import F32
 from bezel.models import embedder
 from bezel.models.audio import usm
@@ -18,8 +18,8 @@ from bezel.models.leaves import field_of
 class Gemma3nAudio:
     """From log-mel bands to soft tokens, which stand in the place of token embeddings as they are.
 
-    `tokens`: what the model was given of every sound, however short: those of 30 s. `embed_audio.hard` has the
-    embeddings of the ids above the text's and the images'.
+    `tokens`: what the model was given of every sound, however short: those of 30 s. `end` [1, hidden] is the embedding
+    of the id that stands behind a sound: it lies above the text's, as all in `embed_audio.hard` do.
     """
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
@@ -27,6 +27,10 @@ class Gemma3nAudio:
         self.tokens = field_of(config, "audio_soft_tokens_per_image", int, 188)
         self.audio_tower = usm.Conformer(usm.Config.from_hf(config["audio_config"]), weights)
         self.embed_audio = embedder.MultimodalEmbedder(self.config, weights, "embed_audio.")
+        behind = field_of(config, "eoa_token_id", int, 262_272) - self.config.offset
+        if not 0 <= behind < self.config.vocabulary:
+            raise ModelFileError(f"config: eoa_token_id is not among the {self.config.vocabulary} ids of sounds")
+        self.end = self.embed_audio.hard[behind : behind + 1]
 
     def __call__(self, features: F32, frames: int | None = None) -> F32:
         """Log-mel bands [frames, bands] -> the sound's own soft tokens [rows, hidden]; `frames`: see the tower."""
