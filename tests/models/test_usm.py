@@ -31,7 +31,7 @@ class Blank:
     def __init__(self) -> None:
         self.kernels = Native()
 
-    def matrix(self, *names: str, shape: tuple[int, int]) -> Any:
+    def matrix(self, *names: str, shape: tuple[int, int], padded: bool = False) -> Any:
         return self.kernels.allocate(Format.F16 if shape[1] % 32 else Format.Q8_0, *shape)
 
     def norm(self, name: str, size: int) -> np.ndarray:

@@ -22,6 +22,8 @@ EPS = 1e-6
 """Of the norms for which the config has no other."""
 STRIP = 32
 """Rows that come out of the convolutions together. All windows of 30 s at once would be 180 MB."""
+LANES = 16
+"""Columns that products take at once: windows are filled up to whole ones with 0, as the nine of the first are."""
 LONGEST_TIMESCALE = 1e4
 
 
@@ -141,7 +143,10 @@ class SubSampling:
 
     def __init__(self, config: Config, weights: Weights, name: str, shape: Convolution) -> None:
         size = shape.inputs * math.prod(shape.kernel)
-        self.conv = weights.matrix(f"{name}.conv.weight", shape=(shape.outputs, size))
+        self.missing = -size % LANES
+        self.conv = weights.matrix(
+            f"{name}.conv.weight", shape=(shape.outputs, size + self.missing), padded=self.missing > 0
+        )
         self.norm = weights.norm(f"{name}.norm.weight", shape.outputs)
         self.shape, self.eps, self.ops = shape, config.group_norm_eps, weights.kernels
 
@@ -154,7 +159,7 @@ class SubSampling:
         padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(0, 1))[:: stride[0], :: stride[1]]
         rows, bands = windows.shape[:2]
-        unfolded = np.ascontiguousarray(windows).reshape(rows * bands, -1)
+        unfolded = np.pad(windows.reshape(rows * bands, -1), ((0, 0), (0, self.missing)))
         out = self.ops.linear(self.conv, unfolded).reshape(rows, -1)
         self.ops.cumulative_norm(out, self.norm, self.eps, sums)
         return out.reshape(rows, bands, -1)
