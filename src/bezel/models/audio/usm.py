@@ -21,7 +21,7 @@ from bezel.models.leaves import field_of
 EPS = 1e-6
 """Of the norms for which the config has no other."""
 STRIP = 32
-"""Rows that come out of the convolutions together. All windows of 30 s at once would be 180 MB."""
+"""Rows that come out of the convolutions together. All windows of 30 s at once would be 110 MB."""
 LANES = 16
 """Columns that products take at once: windows are filled up to whole ones with 0, as the nine of the first are."""
 LONGEST_TIMESCALE = 1e4
