@@ -22,6 +22,7 @@ from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
 
 if TYPE_CHECKING:
+    from bezel.text.subtitles import Segment, Transcription
     from bezel.tools import Tool, ToolRun, Transcript
 
 Messages = str | Sequence[Mapping[str, Any]]
@@ -55,8 +56,9 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
-    A model with an image tower (Gemma 3 from 4B up) takes images in messages; the tower is read with the first of them.
-    Of a GGUF file it lies in a second one, `mmproj` (default: the one in the same folder with "mmproj" in its name).
+    A model with an image tower (Gemma 3 from 4B up) takes images in messages, one with an audio tower (Gemma 3n)
+    sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
+    images: the one in the same folder with "mmproj" in its name).
 
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
@@ -103,8 +105,10 @@ class Model:
 
         Content parts of a message: {"type": "text", "text": ...}, {"type": "image", "image": ...} with a path, a
         file's bytes, a PIL image or a uint8 array [height, width, 3], and OpenAI's {"type": "image_url", "image_url":
-        {"url": "data:..."}}. With `pan_and_scan` long images are seen in crops too; None: large and very long ones,
-        unless their "detail" says "low" or "high". `sources`: whether paths (by default) and web addresses are read.
+        {"url": "data:..."}}; sounds of 30 s at most as {"type": "audio", "audio": ...} with a path, a file's bytes or
+        float32 samples at 16 kHz, and OpenAI's {"type": "input_audio", "input_audio": {"data": "..."}}. With
+        `pan_and_scan` long images are seen in crops too; None: large and very long ones, unless their "detail" says
+        "low" or "high". `sources`: whether paths (by default) and web addresses are read.
 
         `speculation`: "off", "lookup" (drafts from the text's own repetitions), "draft" (by the draft model) or "auto".
         `tools` are OpenAI's schemas; nothing is executed (see `run_tools`). `tool_choice`: "none", "auto", "required"
@@ -186,6 +190,55 @@ class Model:
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return run_tools(ask, chat, tools, max_rounds, timeout, parallel, listen)
 
+    def transcribe(
+        self,
+        source: Any,
+        language: str | None = None,
+        listen: Callable[[Segment], object] | None = None,
+        sources: Sources = LOCAL,
+        **options: Any,
+    ) -> Transcription:
+        """What is said in a recording of any length: `.text`, `.segments` with their times, `.write("srt")`.
+
+        `source`: a path, a file's bytes, a data URL, or float32 samples at the model's rate (16 kHz). `language`: what
+        is spoken (en, es, fr, it, pt, or a name); None leaves it to the model. It is cut at pauses into pieces of 30 s
+        at most, of which `listen` is told as they are heard. `options`: see `request`; greedy where nothing is said.
+        Raises UnsupportedInputError for a model that does not hear, MediaError for a file that cannot be read.
+        """
+        return self._speech(source, language, None, listen, sources, options)
+
+    def translate(
+        self,
+        source: Any,
+        into: str = "en",
+        language: str | None = None,
+        listen: Callable[[Segment], object] | None = None,
+        sources: Sources = LOCAL,
+        **options: Any,
+    ) -> Transcription:
+        """What is said in a recording, in another language. See `transcribe`."""
+        return self._speech(source, language, into, listen, sources, options)
+
+    def _speech(
+        self,
+        source: Any,
+        language: str | None,
+        into: str | None,
+        listen: Callable[[Segment], object] | None,
+        sources: Sources,
+        options: dict[str, Any],
+    ) -> Transcription:
+        from bezel.speech import MOST_TOKENS, write_down
+
+        samples, ears = self._backend.sound(source, sources)
+
+        def ask(piece: Any, question: str) -> Result:
+            parts = [{"type": "audio", "audio": piece}, {"type": "text", "text": question}]
+            asked = {"temperature": 0.0, "max_tokens": MOST_TOKENS, **options}
+            return self.chat([{"role": "user", "content": parts}], **asked)
+
+        return write_down(ask, samples, ears.rate, language, into, ears.seconds, listen)
+
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
         return loop.all_logits(self._backend.model, token_ids)
@@ -212,7 +265,7 @@ class Model:
         return self._backend.prompt_ids(self.request(messages, tools=tools))
 
     def release_towers(self) -> None:
-        """Give back the memory of the image tower; the next image reads it again."""
+        """Give back the memory of the towers; the next image or sound reads them again."""
         self._backend.release_towers()
 
     def statistics(self) -> Statistics:

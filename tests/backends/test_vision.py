@@ -17,7 +17,7 @@ import bezel
 from bezel.api import LOCAL
 from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
-from bezel.backends.pictures import opened
+from bezel.backends.sources import opened_image
 from bezel.cli.main import app
 from bezel.errors import InvalidRequestError, MediaError, MediaSourceError, ModelFileError, UnsupportedInputError
 from bezel.generation.loop import generate
@@ -116,7 +116,7 @@ def test_every_way_to_send_an_image_shows_the_same(tmp_path: Path) -> None:
     (tmp_path / "p.bmp").write_bytes(file_of(array, "BMP"))
     url = "data:image/png;base64," + base64.b64encode(file_of(array)).decode()
     for source in (array, Image.fromarray(array), file_of(array), url, tmp_path / "p.bmp", str(tmp_path / "p.bmp")):
-        np.testing.assert_array_equal(opened(source, LOCAL), array)
+        np.testing.assert_array_equal(opened_image(source, LOCAL), array)
 
 
 @pytest.mark.parametrize(

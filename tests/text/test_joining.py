@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError
-from bezel.text.joining import joined, sentences
-from bezel.text.subtitles import Segment, Transcript, spread
+from bezel.text.joining import seam, sentences
+from bezel.text.subtitles import Segment, Transcription, spread
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,14 @@ from bezel.text.subtitles import Segment, Transcript, spread
     ],
 )
 def test_what_both_pieces_heard_stands_once(before: str, after: str, whole: str) -> None:
-    assert joined(before, after, overlaps=True) == whole
-
-
-def test_without_overlap_repetitions_are_what_was_said() -> None:
-    assert joined("no no", "no no never", overlaps=False) == "no no no no never"
+    assert " ".join(filter(None, seam(before, after))) == whole
 
 
 @given(st.lists(st.sampled_from([f"w{n}" for n in range(400)]), min_size=4, max_size=40, unique=True), st.data())
 def test_known_text_survives_the_seam(words: list[str], data: st.DataObject) -> None:
     first = data.draw(st.integers(1, len(words) - 2))
     last = data.draw(st.integers(first + 1, min(len(words), first + 20)))
-    assert joined(" ".join(words[:last]), " ".join(words[first:]), overlaps=True) == " ".join(words)
+    assert " ".join(filter(None, seam(" ".join(words[:last]), " ".join(words[first:])))) == " ".join(words)
 
 
 def test_sentences_are_spread_over_their_time() -> None:
@@ -50,7 +46,7 @@ def test_sentences_are_spread_over_their_time() -> None:
     assert spread(0, 1, "  ") == []
 
 
-WHOLE = Transcript(
+WHOLE = Transcription(
     "transcribe",
     "en",
     3700.5,

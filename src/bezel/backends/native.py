@@ -13,25 +13,31 @@ from bezel.backends.answer import Answer
 from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
+from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import read_tokenizer
+from bezel.backends.sources import opened_sound
+from bezel.backends.towers import Shown, Tower
 from bezel.backends.vision import Vision
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
 from bezel.engine.scheduler import Statistics
-from bezel.errors import InvalidRequestError
+from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import CACHE_FORMATS, Format
 from bezel.kernels.library import Native
+from bezel.media.fetching import Sources
+from bezel.media.spectrograms import Sound
 from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
-from bezel.text.messages import images_of
+from bezel.text.messages import MediaPart, media_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
+from bezel.weights.audio import audio_of
 from bezel.weights.checkpoint import LEVELS, WHOLE_FORMATS, Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
@@ -60,12 +66,14 @@ class NativeBackend:
         draft: TextModel | None = None,
         why: str | None = None,
         vision: Vision | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self.why = why
         """What was chosen to fit a budget or a profile; None where all was asked for."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
-        self._kernels, self._draft, self._vision = kernels, draft, vision
+        self._kernels, self._draft = kernels, draft
+        self._vision, self._hearing = vision, hearing
         self._sequences = sequences
         self._starting = threading.Lock()
 
@@ -108,9 +116,9 @@ class NativeBackend:
                 model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
-            vision = _vision(checkpoint, mmproj, weights, model)
-            images = vision.form(_soft_id(tokenizer)) if vision else None
-            template = ChatTemplate(tokenizer, chat_template(checkpoint), images)
+            vision, hearing = _towers(checkpoint, mmproj, weights, model)
+            media = [kind for kind, tower in (("image", vision), ("audio", hearing)) if tower]
+            template = ChatTemplate(tokenizer, chat_template(checkpoint), media)
             return cls(
                 name,
                 model,
@@ -122,6 +130,7 @@ class NativeBackend:
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
                 chosen.why,
                 vision,
+                hearing,
             )
         finally:
             checkpoint.close()
@@ -131,21 +140,43 @@ class NativeBackend:
         return self._prompt(request)[0]
 
     def release_towers(self) -> None:
-        """Give back the memory of the image tower; the next image reads it again."""
-        if self._vision is not None:
-            self._vision.release()
+        """Give back the memory of the towers; the next image or sound reads them again."""
+        for tower in self._towers.values():
+            tower.release()
+
+    def sound(self, source: Any, sources: Sources) -> tuple[Sound, Hearing]:
+        """The samples of a recording of any length, at the rate of the ears that come with it.
+
+        Raises UnsupportedInputError where the model does not hear, and what `opened_sound` raises.
+        """
+        if self._hearing is None:
+            raise UnsupportedInputError(f"{self.name} does not hear; load a Gemma 3n, such as google/gemma-3n-E2B-it")
+        return opened_sound(source, sources, self._hearing.rate), self._hearing
+
+    @property
+    def _towers(self) -> dict[str, Tower]:
+        """By the kind of parts that they take."""
+        found: dict[str, Tower | None] = {"image": self._vision, "audio": self._hearing}
+        return {kind: tower for kind, tower in found.items() if tower is not None}
 
     def _prompt(self, request: Request) -> tuple[list[int], list[SoftSpan]]:
-        """Token ids, and the spans of them that are images.
+        """Token ids, and the spans of them that are images or sounds.
 
-        Raises InvalidRequestError unless there is one prompt, MediaError for images that cannot be read.
+        Raises InvalidRequestError unless there is one prompt, MediaError for files that cannot be read.
         """
-        if request.messages is None or self._vision is None:
+        if request.messages is None or request.prompt is not None or not self._towers:
             return self._text_ids(request), []
-        images = images_of(request.messages) if request.prompt is None else []
-        squares = [self._vision.squares(image, request.sources, request.pan_and_scan) for image in images]
-        layout = self.template.lay_out(request.messages, request.offered, [len(each) - 1 for each in squares])
-        return layout.ids, self._vision.spans([one for each in squares for one in each], layout.images)
+        shown = [self._shown(part, request) for part in media_of(request.messages, self._towers)]
+        layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
+        spans = [span for each in shown for span in each.spans]
+        return layout.ids, [span(start) for span, start in zip(spans, layout.starts, strict=True)]
+
+    def _shown(self, part: MediaPart, request: Request) -> Shown:
+        if part.kind == "image":
+            assert self._vision is not None
+            return self._vision.shown(part, request.sources, request.pan_and_scan)
+        assert self._hearing is not None
+        return self._hearing.shown(part, request.sources)
 
     def _text_ids(self, request: Request) -> list[int]:
         if (request.messages is None) == (request.prompt is None):
@@ -206,7 +237,8 @@ class NativeBackend:
 
     @cached_property
     def _driver(self) -> Driver:
-        return Driver(Engine(self.model, self._sequences, span=self._vision.tokens if self._vision else 0))
+        spans = [tower.tokens for tower in (self._vision, self._hearing) if tower]
+        return Driver(Engine(self.model, self._sequences, span=max(spans, default=0)))
 
     def _answer(self, request: Request) -> Answer:
         check_choice(request)
@@ -244,22 +276,22 @@ class NativeBackend:
         cache = self.model.cache_spec.format.name.lower()
         chosen = {"chosen": self.why} if self.why else {}
         sizes = {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache}
-        return sizes | {"images": self._vision is not None} | kernels | chosen
+        return sizes | {"images": self._vision is not None, "sounds": self._hearing is not None} | kernels | chosen
 
 
-def _vision(checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel) -> Vision | None:
-    """A checkpoint's tower; one that is stored whole gets 8 bits beside a text model that is rounded already."""
-    view = vision_of(checkpoint, fetch(parse_reference(mmproj)) if mmproj is not None else None)
-    if view is None:
-        return None
+def _towers(
+    checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel
+) -> tuple[Vision | None, Hearing | None]:
+    """A checkpoint's towers; one that is stored whole gets 8 bits beside a text model that is rounded already."""
+    beside = fetch(parse_reference(mmproj)) if mmproj is not None else None
     rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
     level = Format.Q8_0 if weights.level is None and rounded else weights.level
-    return Vision(view, weights.kernels, level, model.config.hidden_size)
-
-
-def _soft_id(tokenizer: Tokenizer) -> int:
-    """The token in whose places soft tokens stand; padding where the embedding has no row for it."""
-    return tokenizer.control_pieces.get("<image_soft_token>", tokenizer.control_pieces.get("<pad>", 0))
+    hidden = model.config.hidden_size
+    if checkpoint.config["model_type"] in ("gemma3n", "gemma3n_text"):
+        heard = audio_of(checkpoint, beside)
+        return None, Hearing(heard, weights.kernels, level, hidden) if heard else None
+    seen = vision_of(checkpoint, beside)
+    return Vision(seen, weights.kernels, level, hidden) if seen else None, None
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

@@ -26,6 +26,7 @@ def run(
     model: options.Model = "tiny",
     file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
     pan_and_scan: Annotated[
         bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
     ] = None,
@@ -68,7 +69,7 @@ def run(
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
-    messages = _showing(answering(question, options.cultures(culture), style, system), image or [])
+    messages = _showing(answering(question, options.cultures(culture), style, system), image or [], audio or [])
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
@@ -156,12 +157,13 @@ def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
     return fields if runs is None else fields | {"runs": [asdict(run) for run in runs]}
 
 
-def _showing(messages: list[dict[str, Any]], images: list[Path]) -> list[dict[str, Any]]:
-    """Messages whose last, the user's, has images in front."""
-    if not images:
+def _showing(messages: list[dict[str, Any]], images: list[Path], sounds: list[Path]) -> list[dict[str, Any]]:
+    """Messages whose last, the user's, has images and sounds in front."""
+    if not images and not sounds:
         return messages
     *before, question = messages
     parts = [{"type": "image", "image": str(image)} for image in images]
+    parts += [{"type": "audio", "audio": str(sound)} for sound in sounds]
     return [*before, question | {"content": [*parts, {"type": "text", "text": question["content"]}]}]
 
 

@@ -10,17 +10,17 @@ _MOST = 24
 """Words that an overlap of a few seconds can hold."""
 
 
-def joined(before: str, after: str, overlaps: bool) -> str:
-    """`after` behind `before`; where they overlap, without the words at its beginning that `before` ends with.
+def seam(before: str, after: str) -> tuple[str, str]:
+    """Texts of pieces that overlap, without the words at the beginning of `after` that `before` ends with.
 
     The last word of one and the first of the other may have been cut in two: with at least two words in common they
     are dropped for the whole word in the other text.
     """
     left, right = before.split(), after.split()
-    if overlaps and left and right:
+    if left and right:
         dropped, common = _overlap(list(map(_plain, left)), list(map(_plain, right)))
         left, right = left[: len(left) - dropped], right[common:]
-    return " ".join([*left, *right])
+    return " ".join(left), " ".join(right)
 
 
 def _overlap(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:

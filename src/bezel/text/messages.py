@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,43 +14,70 @@ ROLES = ("system", "developer", "user", "assistant", "model", "tool")
 
 
 DETAILS = ("auto", "low", "high")
+_KINDS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "input_audio": "audio"}
+_WHO_TAKES = {
+    "image": "an image tower takes it, such as google/gemma-3-4b-it (as GGUF: with its mmproj file beside it)",
+    "audio": "an audio tower takes it, such as google/gemma-3n-E2B-it",
+}
 
 
 @dataclass(frozen=True)
-class ImagePart:
-    """An image of a message, as it was sent: a path, an address, a data URL, bytes, or a picture in memory.
+class MediaPart:
+    """An image or a sound of a message, as it was sent: a path, an address, a data URL, bytes, or an array in memory.
 
-    `detail`: "high" is seen in crops too where it is long, "low" never, "auto" where it is large or very long.
+    `detail` of an image: "high" is seen in crops too where it is long, "low" never, "auto" where it is large or very
+    long.
     """
 
+    kind: str
     source: Any
     detail: str = "auto"
 
 
-def normalise(messages: Sequence[Mapping[str, Any]], image: str | None = None) -> list[dict[str, Any]]:
+def normalise(
+    messages: Sequence[Mapping[str, Any]], mark: str = "", kinds: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Messages whose content is text: {"role", "content"}, with "tool_calls" and "name" where they were given.
 
     Roles become system, user, assistant or tool; text parts are joined; call arguments become objects; results bear the
-    name of the function that was called. Where a user sends an image the text `image` stands, between parts without
-    white space at their ends. Raises InvalidRequestError naming the message, the field and what is allowed, and
-    UnsupportedInputError for an image where `image` is None.
+    name of the function that was called. Where a user sends an image or a sound the text `mark` stands, between parts
+    without white space at their ends. Raises InvalidRequestError naming the message, the field and what is allowed, and
+    UnsupportedInputError for media of other `kinds`.
     """
     if not messages:
         raise InvalidRequestError("messages is empty; send at least one user message")
-    clean = [_message(message, f"messages[{index}]", image) for index, message in enumerate(messages)]
+    clean = [_message(message, f"messages[{index}]", mark, kinds) for index, message in enumerate(messages)]
     _name_results(clean)
     return clean
 
 
-def images_of(messages: Sequence[Mapping[str, Any]]) -> list[ImagePart]:
-    """The images of messages, in their order. Raises InvalidRequestError for one that names no image."""
-    return [
-        _image(part, f"messages[{index}].content[{place}]")
-        for index, message in enumerate(messages)
-        if isinstance(message, Mapping) and isinstance(message.get("content"), list | tuple)
-        for place, part in enumerate(message["content"])
-        if isinstance(part, Mapping) and _is_image(part)
-    ]
+def media_of(messages: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> list[MediaPart]:
+    """The images and sounds of messages, in their order.
+
+    Raises InvalidRequestError for a part that names none, UnsupportedInputError for one of other `kinds`.
+    """
+    found = []
+    for index, message in enumerate(messages):
+        if isinstance(message, Mapping) and isinstance(message.get("content"), list | tuple):
+            for place, part in enumerate(message["content"]):
+                if kind_of(part) is not None:
+                    where = f"messages[{index}].content[{place}]"
+                    _check_kind(kind_of(part), message.get("role") == "user", where, kinds)
+                    found.append(_media(part, where))
+    return found
+
+
+def kind_of(part: Any) -> str | None:
+    """ "image" or "audio"; None for a part that is text or nothing known."""
+    return _KINDS.get(part["type"]) if isinstance(part, Mapping) and isinstance(part.get("type"), str) else None
+
+
+def _check_kind(kind: str | None, may: bool, where: str, kinds: Collection[str]) -> None:
+    if kind is not None and not (may and kind in kinds):
+        name = "an image" if kind == "image" else "a sound"
+        raise UnsupportedInputError(
+            f"{where} is {name}; only a user's message may have one, and only a model with {_WHO_TAKES[kind]}"
+        )
 
 
 def _name_results(messages: list[dict[str, Any]]) -> None:
@@ -70,15 +98,15 @@ def _name_results(messages: list[dict[str, Any]]) -> None:
             )
 
 
-def _message(message: Mapping[str, Any], where: str, image: str | None) -> dict[str, Any]:
+def _message(message: Mapping[str, Any], where: str, mark: str, kinds: Collection[str]) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise InvalidRequestError(f"{where} is a {type(message).__name__}; it must be an object with role and content")
     role = message.get("role")
     if role not in ROLES:
         raise InvalidRequestError(f"{where}.role is {role!r}; choose one of {', '.join(ROLES)}")
     role = {"developer": "system", "model": "assistant"}.get(role, role)
-    image = image if role == "user" else None
-    clean: dict[str, Any] = {"role": role, "content": _text(message.get("content"), where, image)}
+    shown = kinds if role == "user" else ()
+    clean: dict[str, Any] = {"role": role, "content": _text(message.get("content"), where, mark, shown)}
     if message.get("tool_calls"):
         clean["tool_calls"] = _calls(message["tool_calls"], f"{where}.tool_calls")
     elif message.get("content") is None:
@@ -89,44 +117,51 @@ def _message(message: Mapping[str, Any], where: str, image: str | None) -> dict[
     return clean
 
 
-def _text(content: Any, where: str, image: str | None) -> str:
+def _text(content: Any, where: str, mark: str, kinds: Collection[str]) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise InvalidRequestError(f"{where}.content is a {type(content).__name__}; send text or a list of parts")
     parts: list[str] = []
-    seen = any(map(_is_image, content))
+    seen = any(kind_of(part) is not None for part in content)
     for index, part in enumerate(content):
-        if _is_image(part):
-            if image is None:
-                raise UnsupportedInputError(
-                    f"{where}.content[{index}] is an image; only a user's message may have one, and only a model with "
-                    "an image tower takes it, such as google/gemma-3-4b-it (as GGUF: with its mmproj file beside it)"
-                )
-            parts.append(image)
+        kind = kind_of(part)
+        if kind is not None:
+            _check_kind(kind, True, f"{where}.content[{index}]", kinds)
+            parts.append(mark)
             continue
         if not (isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)):
-            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-            raise InvalidRequestError(f"{where}.content[{index}] is of type {kind!r}; send text, image_url or image")
+            named = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise InvalidRequestError(
+                f"{where}.content[{index}] is of type {named!r}; send text, image_url, image, input_audio or audio"
+            )
         parts.append(part["text"].strip() if seen else part["text"])
     return ("" if seen else "\n").join(parts)
 
 
-def _is_image(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in ("image", "image_url")
-
-
-def _image(part: Mapping[str, Any], where: str) -> ImagePart:
-    """OpenAI's {"image_url": {"url", "detail"}}, or {"image": ...} with anything that an image may be, or its path."""
+def _media(part: Mapping[str, Any], where: str) -> MediaPart:
+    """OpenAI's {"image_url": {"url", "detail"}} and {"input_audio": {"data"}}, or {"image": ...} and {"audio": ...}."""
+    kind = _KINDS[part["type"]]
     source: Any = next((part[key] for key in (part["type"], "url", "path") if part.get(key) is not None), None)
     detail: Any = part.get("detail", "auto")
     if isinstance(source, Mapping):
-        source, detail = source.get("url"), source.get("detail", detail)
+        detail = source.get("detail", detail)
+        source = _decoded(source["data"], where) if source.get("data") is not None else source.get("url")
     if source is None or (isinstance(source, str | bytes) and not source):
-        raise InvalidRequestError(f"{where} names no image; send image_url with a url, or image with a path or bytes")
+        raise InvalidRequestError(
+            f"{where} names no {kind}; send image_url with a url, input_audio with data, or {kind} with a path or bytes"
+        )
     if detail not in DETAILS:
         raise InvalidRequestError(f"{where}.detail is {detail!r}; choose one of {', '.join(DETAILS)}")
-    return ImagePart(source, detail)
+    return MediaPart(kind, source, detail)
+
+
+def _decoded(data: Any, where: str) -> bytes:
+    """A file in base64, as OpenAI's clients send sounds."""
+    try:
+        return base64.b64decode(data, validate=True)
+    except (TypeError, ValueError):
+        raise InvalidRequestError(f"{where}.data is no base64 with padding; encode the file again") from None
 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:

@@ -12,6 +12,12 @@ from bezel.text.joining import sentences
 FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
 
 
+def check_format(form: str) -> None:
+    """Raises InvalidRequestError unless `form` is one of FORMATS."""
+    if form not in FORMATS:
+        raise InvalidRequestError(f"unknown format {form!r}; choose one of {', '.join(FORMATS)}")
+
+
 @dataclass(frozen=True)
 class Segment:
     """`text` that was said between two times, in seconds."""
@@ -22,7 +28,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class Transcription:
     """A whole recording: what was asked for (transcribe, translate), its language, seconds, and text by segments."""
 
     task: str
@@ -37,6 +43,7 @@ class Transcript:
 
     def write(self, form: str) -> str:
         """As one of FORMATS (OpenAI's `response_format`). Raises InvalidRequestError for others."""
+        check_format(form)
         if form == "text":
             return self.text + "\n"
         if form == "json":
@@ -45,9 +52,7 @@ class Transcript:
             return json.dumps(self._record(), ensure_ascii=False)
         if form == "srt":
             return "".join(f"{number}\n{times}\n{text}\n\n" for number, times, text in self._cues(","))
-        if form == "vtt":
-            return "WEBVTT\n\n" + "".join(f"{times}\n{_escaped(text)}\n\n" for _, times, text in self._cues("."))
-        raise InvalidRequestError(f"unknown format {form!r}; choose one of {', '.join(FORMATS)}")
+        return "WEBVTT\n\n" + "".join(f"{times}\n{_escaped(text)}\n\n" for _, times, text in self._cues("."))
 
     def _record(self) -> dict[str, object]:
         segments = [

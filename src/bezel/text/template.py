@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bezel.errors import InvalidRequestError, TemplateError
 from bezel.text.dialects.adapting import Knows, adapted
 from bezel.text.dialects.forms import Prompted, dialect_of
-from bezel.text.images import ImageForm, Layout, Part
 from bezel.text.messages import normalise
+from bezel.text.soft import Layout, Part, Soft
 from bezel.text.tokenizer import Tokenizer
 from bezel.text.tools import check_tools
 
@@ -31,15 +31,15 @@ OUTPUT_LIMIT = 32 << 20
 class ChatTemplate:
     """Renders chats for one tokenizer with `source`, a Jinja template; TemplateError where it cannot be compiled.
 
-    `dialect` is the form of function calls that the model reads and writes, `images` that of images (None: it takes
-    none).
+    `dialect` is the form of function calls that the model reads and writes, `media` the kinds of parts that it takes
+    beside text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, source: str | None = None, images: ImageForm | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, source: str | None = None, media: Collection[str] = ()) -> None:
         from jinja2 import TemplateSyntaxError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        self._tokenizer, self._images = tokenizer, images
+        self._tokenizer, self._media = tokenizer, frozenset(media)
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
@@ -63,55 +63,56 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         add_generation_prompt: bool = True,
     ) -> list[int]:
-        """Token ids of a chat without images. Raises InvalidRequestError for messages that the template refuses."""
+        """Token ids of a chat of text alone. Raises InvalidRequestError for messages that the template refuses."""
         return self.lay_out(messages, tools, (), add_generation_prompt).ids
 
     def lay_out(
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
-        crops: Sequence[int] = (),
+        shown: Sequence[Sequence[Part]] = (),
         add_generation_prompt: bool = True,
     ) -> Layout:
-        """Token ids of a chat, and where its images stand. `crops`: how many each image of the messages has.
+        """Token ids of a chat, and where soft tokens stand. `shown`: what stands for each image or sound, in order.
 
-        Raises InvalidRequestError for messages that the template refuses, UnsupportedInputError for images where the
-        model takes none.
+        Raises InvalidRequestError for messages that the template refuses, UnsupportedInputError for media that the
+        model does not take.
         """
-        mark, image = _unguessable(), _unguessable()
-        messages, tools = normalise(messages, image if self._images else None), check_tools(tools)
+        mark, place = _unguessable(), _unguessable()
+        messages, tools = normalise(messages, place, self._media), check_tools(tools)
         if isinstance(self.dialect, Prompted):
             messages, tools = adapted(messages, tools, self._knows, self.dialect)
         text = self._rendered(messages, tools, add_generation_prompt, mark)
         parts: list[Part] = []
-        counts = iter(crops)
+        waiting = iter(shown)
         for piece, control in self._tokenizer.split_control(text):
-            before, *behind = [piece] if control else piece.replace(mark, "").split(image)
+            before, *behind = [piece] if control else piece.replace(mark, "").split(place)
             parts.append((before, control))
             for after in behind:
-                parts += [*self._image(next(counts, None)), (after, False)]
-        if next(counts, None) is not None:
-            raise TemplateError("the chat template leaves out an image of these messages")
+                media = next(waiting, None)
+                if media is None:
+                    raise TemplateError("the chat template shows an image or a sound of these messages twice")
+                parts += [*media, (after, False)]
+        if next(waiting, None) is not None:
+            raise TemplateError("the chat template leaves out an image or a sound of these messages")
         return self._encoded(parts)
 
-    def _image(self, crops: int | None) -> list[Part]:
-        if crops is None or self._images is None:
-            raise TemplateError("the chat template shows an image of these messages twice")
-        return self._images.parts(crops)
-
     def _encoded(self, parts: Sequence[Part]) -> Layout:
-        """Soft tokens stand between control pieces, so the text around them is encoded as it would be in one."""
+        """Soft tokens stand behind control pieces, so the text around them is encoded as it would be in one.
+
+        Their own pieces stand in their places; padding where the embedding has no row for those.
+        """
         ids: list[int] = []
         starts: list[int] = []
         run: list[tuple[str, bool]] = []
+        control = self._tokenizer.control_pieces
         for part in parts:
-            if part is not None:
+            if not isinstance(part, Soft):
                 run.append(part)
                 continue
-            assert self._images is not None
             ids += self._tokenizer.encode_segments(run)
             starts.append(len(ids))
-            ids += [self._images.soft_id] * self._images.tokens
+            ids += [control.get(part.piece, control.get("<pad>", 0))] * part.count
             run.clear()
         return Layout(ids + self._tokenizer.encode_segments(run), starts)
 

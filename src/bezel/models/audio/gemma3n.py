@@ -47,3 +47,7 @@ class Gemma3nAudio:
                 f"a sound of {len(features)} frames has {len(soft)} soft tokens; cut it to parts of {self.tokens}"
             )
         return np.concatenate([soft, np.repeat(self.embed_audio.hard[-1:], self.tokens - len(soft), axis=0)])
+
+    def span(self, features: F32) -> F32:
+        """What stands in a prompt: `filled`, and the end of the sound: [tokens + 1, hidden]."""
+        return np.concatenate([self.filled(features), self.end])

@@ -1,4 +1,4 @@
-"""How images stand in prompts: the words of Gemma 3's processor, and no control piece from what people write."""
+"""How images and sounds stand in prompts: the words of processors, and no control piece from what people write."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError, TemplateError, UnsupportedInputError
 from bezel.testing import IMAGE_PIECES, byte_tokenizer
-from bezel.text.images import ImageForm
-from bezel.text.messages import ImagePart, images_of, normalise
+from bezel.text.messages import MediaPart, media_of, normalise
+from bezel.text.soft import ImageForm, Part, SoundForm
 from bezel.text.template import ChatTemplate
 
-TOKENIZER = byte_tokenizer(*IMAGE_PIECES)
+SOUND_PIECES = ("<start_of_audio>", "<audio_soft_token>")
+TOKENIZER = byte_tokenizer(*IMAGE_PIECES, *SOUND_PIECES)
 BEGIN, END, SOFT = (TOKENIZER.control_pieces[piece] for piece in IMAGE_PIECES)
 TOKENS = 3
-FORM = ImageForm(TOKENS, SOFT)
-CHAT = ChatTemplate(TOKENIZER, images=FORM)
+FORM = ImageForm(TOKENS)
+CHAT = ChatTemplate(TOKENIZER, media=["image"])
 ONE = f"\n\n<start_of_image>{'<image_soft_token>' * TOKENS}<end_of_image>\n\n"
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
@@ -29,18 +30,22 @@ def said(*parts: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
+def shown(*crops: int) -> list[list[Part]]:
+    return [FORM.parts(each) for each in crops]
+
+
 def rendered(messages: list[dict[str, Any]], crops: list[int], chat: ChatTemplate = CHAT) -> str:
-    return TOKENIZER.decode(chat.lay_out(messages, (), crops).ids, keep_control=True)
+    return TOKENIZER.decode(chat.lay_out(messages, (), shown(*crops)).ids, keep_control=True)
 
 
 def test_images_stand_where_they_were_sent_with_blank_lines_around() -> None:
     messages = said(IMAGE, " What is this? ", IMAGE, IMAGE, "and these?")
-    layout = CHAT.lay_out(messages, (), [0, 0, 0])
+    layout = CHAT.lay_out(messages, (), shown(0, 0, 0))
     assert TOKENIZER.decode(layout.ids, keep_control=True) == (
         f"<bos><start_of_turn>user\n{ONE}What is this?{ONE}{ONE}and these?<end_of_turn>\n<start_of_turn>model\n"
     )
     soft = [i for i, token in enumerate(layout.ids) if token == SOFT]
-    assert soft == [start + i for start in layout.images for i in range(TOKENS)]
+    assert soft == [start + i for start in layout.starts for i in range(TOKENS)]
 
 
 @pytest.mark.parametrize("crops", [0, 1, 2, 4])
@@ -50,12 +55,12 @@ def test_crops_stand_in_the_words_of_transformers_processor(crops: int) -> None:
     expected = processing.Gemma3Processor.replace_image_token(stub, {"num_crops": [crops]}, 0)
     found = rendered(said("See: ", IMAGE, " there"), [crops])
     assert found == f"<bos><start_of_turn>user\nSee:{expected}there<end_of_turn>\n<start_of_turn>model\n"
-    assert len(CHAT.lay_out(said(IMAGE), (), [crops]).images) == 1 + crops
+    assert len(CHAT.lay_out(said(IMAGE), (), shown(crops)).starts) == 1 + crops
 
 
 def test_a_template_that_knows_nothing_of_images_shows_them_too() -> None:
     plain = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}"
-    chat = ChatTemplate(TOKENIZER, plain, FORM)
+    chat = ChatTemplate(TOKENIZER, plain, ["image"])
     assert rendered(said("a", IMAGE, "b"), [0], chat) == f"<bos>[user] a{ONE}b\n"
 
 
@@ -65,7 +70,7 @@ def test_a_template_that_knows_nothing_of_images_shows_them_too() -> None:
 )
 def test_a_template_that_loses_or_repeats_an_image_is_refused(source: str, complaint: str) -> None:
     with pytest.raises(TemplateError, match=complaint):
-        ChatTemplate(TOKENIZER, source, FORM).lay_out(said(IMAGE), (), [0])
+        ChatTemplate(TOKENIZER, source, ["image"]).lay_out(said(IMAGE), (), shown(0))
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,14 +78,14 @@ def test_a_template_that_loses_or_repeats_an_image_is_refused(source: str, compl
 def test_no_text_beside_an_image_becomes_one(pieces: list[str | None]) -> None:
     parts = [IMAGE if piece is None else piece for piece in pieces]
     images = pieces.count(None)
-    layout = CHAT.lay_out(said(*parts, "?"), (), [0] * images)
+    layout = CHAT.lay_out(said(*parts, "?"), (), shown(*[0] * images))
     assert [layout.ids.count(token) for token in (BEGIN, END, SOFT)] == [images, images, images * TOKENS]
-    assert len(layout.images) == images
-    assert all(layout.ids[start - 1] == BEGIN and layout.ids[start + TOKENS] == END for start in layout.images)
+    assert len(layout.starts) == images
+    assert all(layout.ids[start - 1] == BEGIN and layout.ids[start + TOKENS] == END for start in layout.starts)
 
 
 def test_images_are_found_in_order_with_what_was_said_of_them() -> None:
-    shown = object()
+    seen = object()
     messages = [
         *said(
             {"type": "image_url", "image_url": {"url": "a", "detail": "high"}},
@@ -88,14 +93,39 @@ def test_images_are_found_in_order_with_what_was_said_of_them() -> None:
             {"type": "image_url", "image_url": "b"},
         ),
         {"role": "assistant", "content": "yes"},
-        *said({"type": "image", "image": shown}, {"type": "image", "path": "c", "detail": "low"}),
+        *said({"type": "image", "image": seen}, {"type": "image", "path": "c", "detail": "low"}),
     ]
-    assert images_of(messages) == [
-        ImagePart("a", "high"),
-        ImagePart("b"),
-        ImagePart(shown),
-        ImagePart("c", "low"),
+    assert media_of(messages, ["image"]) == [
+        MediaPart("image", "a", "high"),
+        MediaPart("image", "b"),
+        MediaPart("image", seen),
+        MediaPart("image", "c", "low"),
     ]
+
+
+def test_sounds_stand_among_images_in_the_order_they_were_sent() -> None:
+    sounds = [
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+        {"type": "audio", "audio": "b.ogg"},
+        {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,AAAA"}},
+    ]
+    messages = said("one", sounds[0], IMAGE, " two ", sounds[1], sounds[2])
+    chat = ChatTemplate(TOKENIZER, media=["image", "audio"])
+    assert [(part.kind, part.source) for part in media_of(messages, ["image", "audio"])] == [
+        ("audio", b"RIFF"),
+        ("image", IMAGE["image_url"]["url"]),
+        ("audio", "b.ogg"),
+        ("audio", "data:audio/wav;base64,AAAA"),
+    ]
+    sound = SoundForm(4).parts()
+    layout = chat.lay_out(messages, (), [sound, FORM.parts(0), sound, sound])
+    heard = f"\n\n<start_of_audio>{'<audio_soft_token>' * 4}\n\n"
+    assert TOKENIZER.decode(layout.ids, keep_control=True) == (
+        f"<bos><start_of_turn>user\none{heard}{ONE}two{heard}{heard}<end_of_turn>\n<start_of_turn>model\n"
+    )
+    assert len(layout.starts) == 4
+    with pytest.raises(UnsupportedInputError, match=r"content\[1\] is a sound.*gemma-3n"):
+        CHAT.encode(messages)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +135,14 @@ def test_images_are_found_in_order_with_what_was_said_of_them() -> None:
         {"type": "image_url", "image_url": {"url": ""}},
         {"type": "image", "image": b""},
         {"type": "image_url", "image_url": {"url": "a", "detail": "finest"}},
+        {"type": "input_audio", "input_audio": {"data": "not base64"}},
+        {"type": "input_audio", "input_audio": {"data": 3}},
+        {"type": "audio"},
     ],
 )
 def test_a_part_that_names_no_image_is_refused_by_its_place(part: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match=r"messages\[0\]\.content\[1\]"):
-        images_of(said("see", part))
+        media_of(said("see", part), ["image", "audio"])
 
 
 def test_images_for_a_model_that_takes_none_are_refused() -> None:
@@ -122,9 +155,9 @@ def test_images_for_a_model_that_takes_none_are_refused() -> None:
 @pytest.mark.parametrize("role", ["system", "assistant", "tool"])
 def test_only_a_user_sends_images(role: str) -> None:
     with pytest.raises(UnsupportedInputError, match="only a user's message"):
-        normalise([{**said(IMAGE)[0], "role": role}], "@")
+        normalise([{**said(IMAGE)[0], "role": role}], "@", ["image"])
 
 
 def test_text_parts_alone_are_joined_by_lines_as_before() -> None:
     assert normalise(said(" a", "b "), "@")[0]["content"] == " a\nb "
-    assert normalise(said(" a", IMAGE, "b "), "@")[0]["content"] == "a@b"
+    assert normalise(said(" a", IMAGE, "b "), "@", ["image"])[0]["content"] == "a@b"

@@ -1,0 +1,80 @@
+"""Towers of a loaded model: read when a request first needs them, put away when asked to."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bezel.kernels.interface import F32, Format, Kernels
+from bezel.models.interface import SoftSpan
+from bezel.text.soft import Part
+from bezel.weights.checkpoint import WHOLE_FORMATS, Checkpoint, CheckpointWeights
+
+KEPT = 16
+"""Images or sounds whose soft tokens are kept, 2.6 MB each for Gemma 3 4B: every turn has those before it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What stands in a prompt for an image or a sound: its parts, and for each run of soft tokens its span."""
+
+    parts: Sequence[Part]
+    spans: Sequence[Callable[[int], SoftSpan]]
+
+
+class Tower:
+    """One tower. `view` is its part of a checkpoint (`weights.vision`, `weights.audio`), which it closes.
+
+    A tower that is stored whole is kept at `level`, of 4 bits at 8; one that was rounded stays as it is.
+    """
+
+    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None) -> None:
+        self._view, self._kernels = view, kernels
+        whole = all(view.info(name).format in WHOLE_FORMATS for name in view.stored_names)
+        self._level = None if not whole else Format.Q8_0 if level is Format.Q4_0 else level
+        self._model: Any = None
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, F32] = OrderedDict()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the tower is in memory."""
+        return self._model is not None
+
+    def load(self) -> None:
+        """Read the tower, unless it is in memory. Raises ModelFileError and UnsupportedModelError."""
+        if self._model is None:
+            with self._lock:
+                self._loaded()
+
+    def release(self) -> None:
+        """Give the tower's memory back; what needs it next reads it anew."""
+        with self._lock:
+            self._model = None
+            self._kept.clear()
+
+    def soft(self, key: bytes, embed: Callable[[Any], F32]) -> F32:
+        """Soft tokens [length, hidden] that are known by `key`; of the tower, where they are not kept."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = embed(self._loaded())
+            self._kept[key] = found
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return found
+
+    def _build(self, weights: CheckpointWeights) -> Any:
+        raise NotImplementedError
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            try:
+                with self._view.named_in_errors():
+                    self._model = self._build(CheckpointWeights(self._view, self._kernels, self._level))
+            finally:
+                self._view.close()
+        return self._model
