@@ -23,6 +23,7 @@ from bezel.models.audio import usm
 from bezel.testing import GEMMA3N, instruction_sets, write_checkpoint
 
 torch = pytest.importorskip("torch")
+sounds = pytest.importorskip("tests.parity.test_gemma3n_sounds")
 transformers = pytest.importorskip("transformers")
 soundfile = pytest.importorskip("soundfile")
 modeling = pytest.importorskip("transformers.models.gemma3n.modeling_gemma3n")
@@ -32,14 +33,6 @@ VOCABULARY, TEXT, TOKENS, BANDS = 336, 304, 12, 16
 SOUND, END = 329, 328  # above the text's ids, as in published models
 OPTIONS: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0, "speculation": "off"}
 QUESTION = {"type": "text", "text": "What is said?"}
-
-
-class Blind:
-    """Makes every tower but the one for images, which is another library's."""
-
-    @staticmethod
-    def from_config(config: Any) -> Any:
-        return torch.nn.Identity() if "vision" in config.model_type else transformers.AutoModel.from_config(config)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,7 @@ def oracle() -> Any:
     )  # fmt: skip
     torch.manual_seed(7)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modeling, "AutoModel", Blind)
+        patch.setattr(modeling, "AutoModel", sounds.Blind)
         model = transformers.Gemma3nForConditionalGeneration(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -160,5 +153,6 @@ def test_a_recording_is_written_down_and_translated(model: bezel.Model, folder: 
     (tmp_path / "note.wav").write_bytes(wav(noise(11, 0.5)))
     ran = CliRunner().invoke(app, ["transcribe", str(tmp_path / "note.wav"), "-m", str(folder), "--format", "ass"])
     assert isinstance(ran.exception, InvalidRequestError)
-    ran = CliRunner().invoke(app, ["run", "-m", str(folder), "--audio", str(tmp_path / "note.wav"), "-n", "4", "Hm?"])
-    assert ran.exit_code == 0, ran.exception
+    asked = ["run", "-m", str(folder), "--audio", str(tmp_path / "note.wav"), "--choices", "yes", "Hm?"]
+    ran = CliRunner().invoke(app, asked)
+    assert ran.exit_code == 0 and ran.stdout.strip() == "yes", ran.exception

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bezel
-from bezel.errors import ContentBlockedError, InvalidRequestError, UnsupportedModelError
+from bezel.errors import ContentBlockedError, InvalidRequestError, UnsupportedInputError, UnsupportedModelError
 from bezel.safety.classifier import Classifier
 from bezel.safety.guarding import Guarded
 from bezel.safety.policies import policies, prompt
@@ -115,6 +115,8 @@ def test_what_is_blocked_never_reaches_the_model_and_no_blocked_answer_leaves_it
     parts = [{"type": "text", "text": "Hello"}, {"type": "text", "text": "lock"}]
     with pytest.raises(ContentBlockedError):
         guarded.chat([{"role": "user", "content": parts}, {"role": "user", "content": "fine"}])
+    with pytest.raises(UnsupportedInputError, match="text alone"):
+        guarded.chat([{"role": "user", "content": [*parts[:1], {"type": "image", "image": "lock.png"}]}])
     assert not model.seen
     with pytest.raises(ContentBlockedError, match="the answer was blocked"):
         guarded.chat("kcol")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bezel.errors import ContentBlockedError
+from bezel.errors import ContentBlockedError, UnsupportedInputError
 from bezel.safety.classifier import Classifier, Verdict
+from bezel.text.messages import kind_of, normalise
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -24,9 +25,12 @@ class Guarded:
         self._model, self._classifier = model, classifier
 
     def chat(self, messages: Messages, **options: Any) -> Any:
-        """See `Model.chat`. Raises ContentBlockedError before the model has seen anything, or instead of its answer."""
+        """See `Model.chat`. Raises ContentBlockedError before the model has seen anything, or instead of its answer.
+
+        UnsupportedInputError for messages with images or sounds.
+        """
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        asked = [text_of(message) for message in chat if message.get("role") == "user"]
+        asked = [_text_of(message) for message in chat if message.get("role") == "user"]
         for text in asked:
             _pass("question", self._classifier.check(text))
         result = self._model.chat(chat, **options)
@@ -34,12 +38,13 @@ class Guarded:
         return result
 
 
-def text_of(message: Mapping[str, Any]) -> str:
-    """The text of a message, whose content is a text or a list of parts."""
+def _text_of(message: Mapping[str, Any]) -> str:
+    """The text of a message. UnsupportedInputError for an image or a sound, which this classifier cannot judge."""
     content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") in ("text", "input_text"))
+    if not isinstance(content, str) and any(kind_of(part) for part in content):
+        raise UnsupportedInputError("the classifier judges text alone; leave images and sounds out of guarded chats")
+    clean: str = normalise([message])[0]["content"]
+    return clean
 
 
 def _pass(what: str, verdict: Verdict) -> None:

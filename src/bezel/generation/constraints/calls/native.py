@@ -252,12 +252,12 @@ class Writer:
         room = None if most is None else most - len(fixed)
         tail = ""
         if further is not None and room != 0:
-            one = f'("," {further})' if fixed else further
-            if not fixed:
-                begun = _times(f'("," {further})', max(0, needed - 1), None if room is None else room - 1)
-                tail = f"({one} {begun})" + ("" if needed else "?")
+            another = f'("," {further})'
+            if fixed:
+                tail = _times(another, needed, room)
             else:
-                tail = _times(one, needed, room)
+                begun = _times(another, max(0, needed - 1), None if room is None else room - 1)
+                tail = f"({further} {begun})" + ("" if needed else "?")
         for place in range(len(fixed) - 1, -1, -1):
             item = fixed[place] if place == 0 else f'"," {fixed[place]}'
             tail = f"{item} {tail}" if place < least else f"({item} {tail})?"
