@@ -16,6 +16,7 @@ from bezel.engine.engine import Engine
 from bezel.engine.request import Request
 from bezel.errors import ConstraintError, ConstraintFailedError
 from bezel.generation.constraints.calls.forms import form_of
+from bezel.generation.constraints.calls.meeting import meet
 from bezel.generation.constraints.compiling import Compiler
 from bezel.generation.constraints.vocabulary import Vocabulary
 from bezel.generation.loop import Step, generate
@@ -23,7 +24,7 @@ from bezel.generation.sampling import Sampling
 from bezel.kernels.library import Native as NativeKernels
 from bezel.models.interface import TextModel
 from bezel.models.registry import build
-from bezel.testing import instruction_sets, write_checkpoint
+from bezel.testing import CONTROL_PIECES, instruction_sets, write_checkpoint
 from bezel.text.calls import Call, CallBroken, CallFinished, CallText
 from bezel.text.dialects import native
 from bezel.text.dialects.forms import FUNCTION_GEMMA, GEMMA_4, PROMPTED, Native, Prompted
@@ -387,3 +388,105 @@ def test_text_is_told_at_once_and_a_call_that_may_be_taken_back_when_it_stands(
             assert request.holds or len(found) == len(request.produced)
         assert found == wanted
     assert held > 50 and told > 500 and taken_back
+
+
+NUMBERS = {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 2, "maxItems": 2}
+NEVER = {"type": "array", "items": {"enum": [1]}, "uniqueItems": True, "minItems": 2, "maxItems": 2}
+
+
+def lowest(mask: Any) -> int:
+    """The first token that a mask allows."""
+    word = int(mask.nonzero()[0][0])
+    return 32 * word + (int(mask[word]) & -int(mask[word])).bit_length() - 1
+
+
+def test_what_was_told_before_a_call_is_never_taken_back(compiler: Compiler) -> None:
+    """No arguments are valid: the search ends with an error, and does not begin the answer as a list instead."""
+    tokenizer = compiler.vocabulary.tokenizer
+    constraint = compiler.calls(form_of(PROMPTED), [tool("f", numbers=NEVER)]).start()
+    waiting = [*tokenizer.encode("Well.\n"), *spelled(tokenizer, PROMPTED, Call("f", {"numbers": [1, 1]}))]
+    length, told = 0, 0
+    with pytest.raises(ConstraintFailedError):
+        while True:
+            length += 1 - constraint.accept(waiting.pop(0) if waiting else lowest(constraint.mask()))
+            told = told or (length if constraint.holds else 0)
+            assert length >= told
+    assert told == len('Well.\n{"name":')
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_call_is_judged_when_its_arguments_close_and_not_when_its_list_does(
+    compiler: Compiler, dialect: Prompted | Native
+) -> None:
+    tokenizer, calls = compiler.vocabulary.tokenizer, compiler.calls(form_of(dialect), [tool("f", numbers=NUMBERS)])
+    for numbers, taken_back in (([1, 2], 0), ([2, 2], 1)):
+        ids = spelled(tokenizer, dialect, Call("f", {"numbers": numbers}))
+        ids = [*tokenizer.encode("["), *ids] if isinstance(dialect, Prompted) else ids[:-1]  # not closed yet
+        constraint = calls.start(required=True)
+        assert follows(compiler, constraint, ids) == len(ids) - taken_back
+
+
+def test_tokens_in_which_a_call_would_begin_are_not_taken() -> None:
+    """Nothing could follow a call from the middle of a token."""
+    pieces = [*CONTROL_PIECES, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁{", ".\n{", "▁x{", ".\nx"]
+    kinds = [3] * len(CONTROL_PIECES) + [6] * 256 + [1] * 5
+    fields = {"model": "llama", "tokens": pieces, "scores": [0.0] * len(pieces), "token_type": kinds}
+    fields |= {"bos_token_id": 2, "eos_token_id": 1}
+    tokenizer = Tokenizer.from_gguf({f"tokenizer.ggml.{name}": value for name, value in fields.items()}, "pieces")
+    calls = Compiler(Vocabulary(tokenizer)).calls(form_of(PROMPTED), [tool("f")])
+    for piece, taken in (("▁{", False), (".\n{", False), ("▁x{", True), (".\nx", True)):
+        assert (calls.start().accept(pieces.index(piece)) == 0) == taken
+    constraint = calls.start()
+    assert constraint.accept(pieces.index("▁x{")) == constraint.accept(pieces.index("▁{")) == 0  # no line begins there
+
+
+@pytest.mark.parametrize(
+    ("number", "valid"),
+    [("12.5", True), ("-3", True), ("9" * 18, True), ("1e5", False), ("9" * 30, False), ("-" + "9" * 30, False)],
+)
+def test_numbers_without_bounds_stay_within_what_readers_take(compiler: Compiler, number: str, valid: bool) -> None:
+    ids = compiler.vocabulary.tokenizer.encode(f'{{"name":"f","parameters":{{"a":{number}}}}}')
+    assert allowed(compiler, PROMPTED, [tool("f", a={"type": "number"})], ids) == valid
+
+
+def test_patterns_that_are_read_otherwise_have_the_validator_behind_them(compiler: Compiler) -> None:
+    """llguidance's \\d takes the digits of every script, JSON Schema's those of ASCII."""
+    tokenizer, tools = compiler.vocabulary.tokenizer, [tool("f", a={"type": "string", "pattern": r"^\d+$"})]
+    for text, valid in (("31", True), ("\u0663", False), ("x", False)):
+        ids = spelled(tokenizer, FUNCTION_GEMMA, Call("f", {"a": text}))
+        assert allowed(compiler, FUNCTION_GEMMA, tools, ids) == valid
+
+
+@pytest.mark.parametrize(
+    ("parts", "met"),
+    [
+        ([{"type": ["string", "null"]}, {"type": "string", "maxLength": 3}], {"type": ["string"], "maxLength": 3}),
+        ([{"type": "number"}, {"type": "integer"}], {"type": ["integer"]}),
+        ([{"type": "string"}, {"type": "integer"}], False),
+        ([{"minimum": 1, "maximum": 9}, {"minimum": 3, "maximum": 12}], {"minimum": 3, "maximum": 9}),
+        ([{"enum": [1, 2, "1"]}, {"const": 1.0}], {"enum": [1]}),
+        ([{"enum": [1]}, {"enum": [2]}], False),
+        ([{"pattern": "^a"}, {"pattern": "b$"}], {"pattern": ["^a", "b$"]}),
+        ([{"required": ["a"]}, {"required": ["b", "a"]}], {"required": ["a", "b"]}),
+        ([{"properties": {"a": {"type": "string"}}}, {"properties": {"a": {"type": "null"}, "b": True}}],
+         {"properties": {"a": False, "b": True}}),
+        ([{"anyOf": [{"minimum": 1}, {"type": "null"}]}, {"anyOf": [{"type": "integer"}, False]}],
+         {"anyOf": [{"minimum": 1, "type": "integer"}]}),
+        ([{"$ref": "#/$defs/p"}, {"maximum": 9}], {"maximum": 9, "type": "integer"}),
+        ([True, {}], {}),
+        ([{"a": 1}, False], False),
+    ],
+)  # fmt: skip
+def test_schemas_that_hold_together_meet_in_one(parts: list[Any], met: Any) -> None:
+    wider: set[str] = set()
+    assert meet(parts, {"p": {"type": "integer"}}, wider) == met and not wider
+
+
+def test_what_no_schema_says_for_two_is_left_to_the_validator() -> None:
+    for parts in (
+        [{"multipleOf": 2}, {"multipleOf": 3}],
+        [{"additionalProperties": False}, {"properties": {"a": True}}],
+    ):
+        wider: set[str] = set()
+        meet(parts, {}, wider)
+        assert wider

@@ -77,7 +77,6 @@ class Between:
         if token == self._opening:
             self._call = self._compiled.start()
             self._call.accept(token)
-            self._call.settle()
         return True
 
     def begun(self) -> Following | None:
