@@ -6,14 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bezel.backends.interface import Delta, Event, Result, Usage
 from bezel.catalog.memory import parse_memory
-from bezel.cli.chat import Conversation
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.library import Native
 from bezel.testing import write_checkpoint
@@ -139,38 +136,6 @@ def test_chat_keeps_history_and_obeys_commands(folder: Path, tmp_path: Path) -> 
     assert json.loads((tmp_path / "copy.json").read_text())["messages"] == saved
     bezel("chat", "-m", folder, "-n", 3, "-t", 0, "--session", file, given="third\n")
     assert [m["role"] for m in json.loads(file.read_text())["messages"]] == ["user", "assistant"] * 2
-
-
-class Interrupted:
-    """A model whose second answer is broken off by Ctrl-C after one piece."""
-
-    def __init__(self) -> None:
-        self.asked: list[list[dict[str, str]]] = []
-
-    def request(self, messages: list[dict[str, str]], **_: object) -> list[dict[str, str]]:
-        return list(messages)
-
-    def answer(self, request: list[dict[str, str]], listen: Callable[[Event], object]) -> Result:
-        self.asked.append(request)
-        listen(Delta("well"))
-        if len(self.asked) == 2:
-            raise KeyboardInterrupt
-        return Result("well", "stop", Usage(1, 1, 0.1, 0.1))
-
-
-def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
-    model = Interrupted()
-    conversation = Conversation(model, "be kind", {})  # type: ignore[arg-type]
-    for line in ("one", "two", "three"):
-        conversation.take(line)
-    assert "(stopped)" in capsys.readouterr().out
-    assert [m["content"] for m in model.asked[-1]] == ["be kind", "one", "well", "two", "well", "three"]
-    conversation.take("/retry")
-    assert [m["content"] for m in model.asked[-1]] == [m["content"] for m in model.asked[-2]]
-    conversation.take("/clear")
-    assert [m["role"] for m in conversation.messages] == ["system"]
-    with pytest.raises(InvalidRequestError, match="no question"):
-        conversation.take("/undo")
 
 
 @ENGINE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bezel.cli import options
+from bezel.cli.media import showing
 from bezel.errors import BezelError, InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
 HELP = """\
 /help            this text
+/image FILE      show an image with the next question
+/audio FILE      play a sound with the next question
 /system TEXT     set the system message and begin anew
 /clear           begin anew
-/undo            forget the last question and its answer
+/undo            forget what is attached, or else the last question and its answer
 /retry           answer the last question again
 /save FILE       save the conversation
 /load FILE       go on with a saved conversation
@@ -37,6 +40,7 @@ def chat(
     model: options.Model = "tiny",
     session: Annotated[Path | None, typer.Option(help="Conversation file to go on with and save to.")] = None,
     system: options.System = None,
+    mmproj: options.Mmproj = None,
     level: options.Level = None,
     context: options.Context = None,
     threads: options.Threads = None,
@@ -67,7 +71,7 @@ def chat(
     )
     told = instructions(options.cultures(culture), style, system)
     with offered(tools or [], mcp or []) as found:
-        chosen = options.given(size=size, fit=fit, profile=profile)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj)
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         conversation = Conversation(loaded, told or None, sampling, found, max_rounds)
@@ -112,10 +116,12 @@ class Conversation:
         self._model, self._sampling = model, sampling
         self._offered, self._max_rounds = offered, max_rounds
         self._stats = "nothing answered yet"
+        self._attached: dict[str, list[Path]] = {}
         self.messages: list[dict[str, Any]] = []
         self._begin(system)
 
     def _begin(self, system: str | None) -> None:
+        self._attached = {"image": [], "audio": []}
         self.messages = [{"role": "system", "content": system}] if system else []
 
     def take(self, line: str) -> None:
@@ -123,7 +129,8 @@ class Conversation:
         if not line.strip():
             return
         if not line.startswith("/"):
-            self._answer(line)
+            self._answer(showing(line, self._attached["image"], self._attached["audio"]))
+            self._attached = {"image": [], "audio": []}
             return
         command, _, rest = line[1:].strip().partition(" ")
         rest = rest.strip()
@@ -138,7 +145,12 @@ class Conversation:
             self._begin(self._system())
         elif command == "system":
             self._begin(rest or None)
+        elif command in self._attached:
+            self._attach(command, Path(rest).expanduser())
         elif command in ("undo", "retry"):
+            if command == "undo" and any(self._attached.values()):
+                self._attached = {"image": [], "audio": []}
+                return
             question = self._forget()
             if command == "retry":
                 self._answer(question)
@@ -152,14 +164,20 @@ class Conversation:
     def _system(self) -> str | None:
         return next((str(m["content"]) for m in self.messages if m["role"] == "system"), None)
 
-    def _forget(self) -> str:
+    def _attach(self, kind: str, path: Path) -> None:
+        if not path.is_file():
+            raise InvalidRequestError(f"{path}: is no file; name one: /{kind} FILE")
+        self._attached[kind].append(path)
+        print(f"{path.name} goes with your next question")
+
+    def _forget(self) -> Any:
         if not self.messages or self.messages[-1]["role"] == "system":
             raise InvalidRequestError("there is no question to forget")
         while (last := self.messages.pop())["role"] != "user":
             pass
-        return str(last["content"])
+        return last["content"]
 
-    def _answer(self, question: str) -> None:
+    def _answer(self, question: str | list[dict[str, Any]]) -> None:
         from bezel.backends.interface import Delta
         from bezel.cli.tools import show
 
@@ -224,7 +242,12 @@ class Conversation:
             raise InvalidRequestError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequestError(f"{path}: is not a saved conversation ({error})") from None
-        self.messages = normalise(messages) if messages else []
+        clean = normalise(messages, kinds=("image", "audio")) if messages else []
+        # The normal form is text alone.
+        self.messages = [
+            message if isinstance(message.get("content"), list) else text
+            for message, text in zip(messages, clean, strict=True)
+        ]
 
 
 def _prompt() -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bezel.cli import options
+from bezel.cli.media import showing
 from bezel.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def run(
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
-    messages = _showing(answering(question, options.cultures(culture), style, system), image or [], audio or [])
+    *before, asked_of = answering(question, options.cultures(culture), style, system)
+    messages = [*before, asked_of | {"content": showing(asked_of["content"], image or [], audio or [])}]
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
@@ -155,16 +157,6 @@ def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
     if result.calls:
         fields["calls"] = [asdict(call) for call in result.calls]
     return fields if runs is None else fields | {"runs": [asdict(run) for run in runs]}
-
-
-def _showing(messages: list[dict[str, Any]], images: list[Path], sounds: list[Path]) -> list[dict[str, Any]]:
-    """Messages whose last, the user's, has images and sounds in front."""
-    if not images and not sounds:
-        return messages
-    *before, question = messages
-    parts = [{"type": "image", "image": str(image)} for image in images]
-    parts += [{"type": "audio", "audio": str(sound)} for sound in sounds]
-    return [*before, question | {"content": [*parts, {"type": "text", "text": question["content"]}]}]
 
 
 def _question(prompt: list[str], files: list[Path]) -> str:

@@ -1,0 +1,112 @@
+"""A conversation in the terminal, line by line, over a model that only remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bezel.backends.interface import Delta, Event, Result, Usage
+from bezel.cli.chat import Conversation
+from bezel.errors import InvalidRequestError
+
+
+class Interrupted:
+    """A model whose second answer is broken off by Ctrl-C after one piece."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[dict[str, Any]]] = []
+
+    def request(self, messages: list[dict[str, Any]], **_: object) -> list[dict[str, Any]]:
+        return list(messages)
+
+    def answer(self, request: list[dict[str, Any]], listen: Callable[[Event], object]) -> Result:
+        self.asked.append(request)
+        listen(Delta("well"))
+        if len(self.asked) == 2:
+            raise KeyboardInterrupt
+        return Result("well", "stop", Usage(1, 1, 0.1, 0.1))
+
+
+def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Interrupted()
+    conversation = Conversation(model, "be kind", {})  # type: ignore[arg-type]
+    for line in ("one", "two", "three"):
+        conversation.take(line)
+    assert "(stopped)" in capsys.readouterr().out
+    assert [m["content"] for m in model.asked[-1]] == ["be kind", "one", "well", "two", "well", "three"]
+    conversation.take("/retry")
+    assert [m["content"] for m in model.asked[-1]] == [m["content"] for m in model.asked[-2]]
+    conversation.take("/clear")
+    assert [m["role"] for m in conversation.messages] == ["system"]
+    with pytest.raises(InvalidRequestError, match="no question"):
+        conversation.take("/undo")
+
+
+def test_what_is_attached_goes_with_the_next_question_alone(tmp_path: Path) -> None:
+    image, sound = tmp_path / "cat.png", tmp_path / "meow.wav"
+    image.touch(), sound.touch()
+    model = Interrupted()
+    conversation = Conversation(model, None, {})  # type: ignore[arg-type]
+    conversation.take(f"/image {image}")
+    conversation.take(f"/audio {sound}")
+    conversation.take("what is this?")
+    shown = [{"type": "image", "image": str(image)}, {"type": "audio", "audio": str(sound)}]
+    question = [*shown, {"type": "text", "text": "what is this?"}]
+    assert model.asked[0] == [{"role": "user", "content": question}]
+    conversation.take("and now?")
+    assert [m["content"] for m in model.asked[1]] == [question, "well", "and now?"]
+    conversation.take("/undo")
+    conversation.take("/retry")
+    assert [m["content"] for m in model.asked[2]] == [question]
+
+    saved = tmp_path / "talk.json"
+    conversation.take(f"/save {saved}")
+    again = Conversation(model, None, {})  # type: ignore[arg-type]
+    again.take(f"/load {saved}")
+    assert again.messages == conversation.messages and again.messages[0]["content"] == question
+
+
+def test_what_is_attached_can_be_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").touch()
+    model = Interrupted()
+    conversation = Conversation(model, None, {})  # type: ignore[arg-type]
+    conversation.take("one")
+    for forget in ("/undo", "/clear"):
+        conversation.take(f"/image {tmp_path / 'cat.png'}")
+        conversation.take(forget)
+        assert [m["role"] for m in conversation.messages] == (["user", "assistant"] if forget == "/undo" else [])
+        conversation.take("two")
+        assert model.asked[-1][-1]["content"] == "two"
+    with pytest.raises(InvalidRequestError, match="is no file"):
+        conversation.take(f"/image {tmp_path / 'dog.png'}")
+
+
+def test_a_failed_answer_keeps_what_is_attached(tmp_path: Path) -> None:
+    class Failing(Interrupted):
+        def answer(self, request: list[dict[str, Any]], listen: Callable[[Event], object]) -> Result:
+            if not self.asked:
+                self.asked.append(request)
+                raise InvalidRequestError("too long")
+            return super().answer(request, listen)
+
+    (tmp_path / "cat.png").touch()
+    model = Failing()
+    conversation = Conversation(model, None, {})  # type: ignore[arg-type]
+    conversation.take(f"/image {tmp_path / 'cat.png'}")
+    with pytest.raises(InvalidRequestError):
+        conversation.take("long question")
+    conversation.take("short")
+    assert model.asked[-1][-1]["content"][0]["type"] == "image"
+
+
+def test_a_file_that_is_no_conversation_is_named(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    file = tmp_path / "talk.json"
+    for content, match in (("[]", "not a saved conversation"), (json.dumps({"messages": [{"role": "x"}]}), "role")):
+        file.write_text(content)
+        with pytest.raises(InvalidRequestError, match=match):
+            conversation.take(f"/load {file}")
