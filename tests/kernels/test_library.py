@@ -129,6 +129,16 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(native: Sets, fo
     native(threads=2)
 
 
+@pytest.mark.parametrize("format", [Format.F32, Format.F16])
+def test_more_rows_than_a_cache_holds_are_multiplied_as_each_alone(native: Sets, format: Format) -> None:
+    kernels = native()
+    matrix, _ = pair(kernels, format, 9, 6000)
+    x = normal(6, 45, 6000)
+    together = kernels.linear(matrix, x)
+    for row in range(len(x)):
+        np.testing.assert_array_equal(kernels.linear(matrix, x[row : row + 1])[0], together[row])
+
+
 @pytest.mark.parametrize("isa", SETS)  # an emulated processor cannot see this process' files
 @pytest.mark.parametrize("format", Format)
 def test_rows_come_from_a_file_as_from_memory(isa: str, format: Format, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 /* Matrices of F32 and F16 times rows of activations. */
 
 enum { AHEAD = 8192 /* bytes that are fetched ahead of their use */ };
+enum { STRIP_BYTES = 256 << 10 /* bytes of x that stay in a core's own cache while all rows of weights pass by */ };
 
 /* 16 weights of a row stored as F16 or F32. */
 INLINE v16f whole16(int format, const uint8_t *row, long column) {
@@ -52,15 +53,23 @@ INLINE void whole_tile(const Product *p, long row, const int rows, long token, c
     }
 }
 
-INLINE void whole_rows(const Product *p, long first, long last, const int format) {
+/* Tokens start ... end - 1. */
+INLINE void whole_strip(const Product *p, long first, long last, long start, long end, const int format) {
     for (long row = first; row < last;) {
         int four = row + 4 <= last;
-        for (long token = 0; token < p->tokens;)
-            if (four && token + 4 <= p->tokens) whole_tile(p, row, 4, token, 4, format), token += 4;
+        for (long token = start; token < end;)
+            if (four && token + 4 <= end) whole_tile(p, row, 4, token, 4, format), token += 4;
             else if (four) whole_tile(p, row, 4, token++, 1, format);
             else whole_tile(p, row, 1, token++, 1, format);
         row += four ? 4 : 1;
     }
+}
+
+INLINE void whole_rows(const Product *p, long first, long last, const int format) {
+    long strip = STRIP_BYTES / (4 * p->matrix->columns) / 4 * 4;
+    if (strip < 16) strip = 16;
+    for (long start = 0; start < p->tokens; start += strip)
+        whole_strip(p, first, last, start, start + strip < p->tokens ? start + strip : p->tokens, format);
 }
 
 static void NAME(whole)(void *arguments, long first, long last) {
