@@ -11,7 +11,7 @@ from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
-from bezel.errors import InvalidRequestError
+from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.generation import loop
 from bezel.generation.constraints.grammar import Grammar
 from bezel.kernels.interface import F32
@@ -22,6 +22,7 @@ from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
 
 if TYPE_CHECKING:
+    from bezel.backends.openai import OpenAIBackend
     from bezel.text.subtitles import Segment, Transcription
     from bezel.tools import Tool, ToolRun, Transcript
 
@@ -41,6 +42,9 @@ def load(
     fit: str | int | None = None,
     profile: str | None = None,
     mmproj: str | None = None,
+    backend: str = "native",
+    base_url: str | None = None,
+    api_key: str | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -60,24 +64,51 @@ def load(
     sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
     images: the one in the same folder with "mmproj" in its name).
 
+    `backend` other than "native" asks a model elsewhere: "openai" (any endpoint that speaks its protocol, at
+    `base_url`), "vllm", "ollama", "google", "vertex" or "nvidia". `model` is then its name there, the key comes from
+    `api_key` or the environment (`backends.endpoints`), and what belongs to loading stays out.
+
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
+    if backend != "native":
+        given = {"level": level, "context": context, "threads": threads, "draft": draft, "size": size, "fit": fit}
+        given |= {"profile": profile, "mmproj": mmproj, "cache": cache if cache != "f16" else None}
+        return Model(_remote(backend, model, base_url, api_key, [name for name, value in given.items() if value]))
+    if base_url or api_key:
+        raise InvalidRequestError("base_url and api_key go with a backend other than native; name it")
     budget = parse_memory(fit) if isinstance(fit, str) else fit
     return Model(
         NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
     )
 
 
+def _remote(backend: str, model: str, base_url: str | None, api_key: str | None, local: Sequence[str]) -> OpenAIBackend:
+    from bezel.backends.endpoints import endpoint
+    from bezel.backends.openai import OpenAIBackend
+
+    place = endpoint(backend).at(base_url)
+    if local:
+        raise InvalidRequestError(f"{', '.join(local)}: only a model that is loaded here has it; {backend} has its own")
+    return OpenAIBackend(place, model, api_key or place.key())
+
+
 class Model:
     """A loaded model. Sampling parameters go by the field's names: temperature, top_p, top_k, seed, ..."""
 
-    def __init__(self, backend: NativeBackend) -> None:
+    def __init__(self, backend: NativeBackend | OpenAIBackend) -> None:
         self._backend = backend
+
+    @property
+    def _native(self) -> NativeBackend:
+        if not isinstance(self._backend, NativeBackend):
+            engine = self._backend.describe()["engine"]
+            raise UnsupportedInputError(f"{engine} gives answers alone; load the model here for this (backend native)")
+        return self._backend
 
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer: `encode(text)`, `decode(ids)`."""
-        return self._backend.tokenizer
+        return self._native.tokenizer
 
     def request(
         self,
@@ -230,7 +261,7 @@ class Model:
     ) -> Transcription:
         from bezel.speech import MOST_TOKENS, write_down
 
-        samples, ears = self._backend.sound(source, sources)
+        samples, ears = self._native.sound(source, sources)
 
         def ask(piece: Any, question: str) -> Result:
             parts = [{"type": "audio", "audio": piece}, {"type": "text", "text": question}]
@@ -241,36 +272,36 @@ class Model:
 
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
-        return loop.all_logits(self._backend.model, token_ids)
+        return loop.all_logits(self._native.model, token_ids)
 
     def next_logits(self, token_ids: Sequence[int]) -> F32:
         """Logits of what comes behind the tokens: float32 [vocabulary]."""
-        return loop.next_logits(self._backend.model, token_ids)
+        return loop.next_logits(self._native.model, token_ids)
 
     def logprobs(self, token_ids: Sequence[int]) -> F32:
         """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
-        return loop.token_logprobs(self._backend.model, token_ids)
+        return loop.token_logprobs(self._native.model, token_ids)
 
     def perplexity(self, text: str | Sequence[int]) -> float:
         """exp(-mean log-probability per token) of a text, or of token ids."""
-        ids = self._backend.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
-        return loop.perplexity(self._backend.model, ids)
+        ids = self._native.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
+        return loop.perplexity(self._native.model, ids)
 
     def bench(self, prompt_tokens: int = 512, new_tokens: int = 128, depth: int = 0, profile: bool = False) -> Bench:
         """Time one run: see `backends.bench.bench`."""
-        return bench(self._backend.model, prompt_tokens, new_tokens, depth, profile)
+        return bench(self._native.model, prompt_tokens, new_tokens, depth, profile)
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The token ids that an answer to a conversation starts from."""
-        return self._backend.prompt_ids(self.request(messages, tools=tools))
+        return self._native.prompt_ids(self.request(messages, tools=tools))
 
     def release_towers(self) -> None:
         """Give back the memory of the towers; the next image or sound reads them again."""
-        self._backend.release_towers()
+        self._native.release_towers()
 
     def statistics(self) -> Statistics:
         """What the engine is at (running, waiting), and what it has done since the model was loaded."""
-        return self._backend.statistics()
+        return self._native.statistics()
 
     def memory(self) -> MemoryUse:
         """Bytes of memory that this process holds now (`resident`), and the most it has held (`peak`)."""

@@ -19,7 +19,7 @@ class ContextLengthError(InvalidRequestError):
 
 
 class UnsupportedInputError(InvalidRequestError):
-    """A message holds an image, and the model takes text alone."""
+    """Something is asked of a model, or of the engine that runs it, that it does not take: an image, a parameter."""
 
 
 class ToolChoiceError(InvalidRequestError):
@@ -60,6 +60,22 @@ class DownloadError(BezelError, OSError):
 
 class GatedModelError(DownloadError):
     """The hub wants a licence to be accepted, or a token, before it hands out the files."""
+
+
+class EndpointError(BezelError, OSError):
+    """A model behind an address could not be reached, or its server failed."""
+
+
+class AccessDeniedError(EndpointError):
+    """An endpoint does not take the key."""
+
+
+class OverloadedError(EndpointError):
+    """An endpoint has no room for the request now; `retry_after` seconds are what it asks to wait, where it says so."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StorageError(BezelError, OSError):

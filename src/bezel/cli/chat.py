@@ -38,6 +38,8 @@ End a line with \\ to go on in the next one. Ctrl-C stops an answer."""
 
 def chat(
     model: options.Model = "tiny",
+    backend: options.Backend = "native",
+    base_url: options.BaseUrl = None,
     session: Annotated[Path | None, typer.Option(help="Conversation file to go on with and save to.")] = None,
     system: options.System = None,
     mmproj: options.Mmproj = None,
@@ -71,8 +73,10 @@ def chat(
     )
     told = instructions(options.cultures(culture), style, system)
     with offered(tools or [], mcp or []) as found:
-        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj)
-        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
+        loaded = load(
+            model, level, context, threads, sequences=1, draft=draft, cache=cache_type, backend=backend, **chosen
+        )
         options.explain(loaded)
         conversation = Conversation(loaded, told or None, sampling, found, max_rounds)
         if session is not None and session.exists():

@@ -48,6 +48,15 @@ Profile = Annotated[
     str | None,
     typer.Option(help="edge: E2B of Gemma 3n, 8 bit where it fits and else 4, 2048 tokens, one answer at a time."),
 ]
+Backend = Annotated[
+    str,
+    typer.Option(
+        envvar="BEZEL_BACKEND",
+        help="What runs the model: native (here), or an endpoint that names it: openai (or any that speaks its "
+        "protocol), vllm, ollama, google, vertex, nvidia. Keys come from the environment.",
+    ),
+]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Another address of the backend.")]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given several times.")]

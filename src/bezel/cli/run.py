@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def run(
     prompt: Annotated[list[str] | None, typer.Argument(help="The question; - or nothing reads standard input.")] = None,
     model: options.Model = "tiny",
+    backend: options.Backend = "native",
+    base_url: options.BaseUrl = None,
     file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
     audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
@@ -75,8 +77,10 @@ def run(
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
-        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj)
-        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
+        loaded = load(
+            model, level, context, threads, sequences=1, draft=draft, cache=cache_type, backend=backend, **chosen
+        )
         options.explain(loaded)
         asked = options.given(
             temperature=temperature,
