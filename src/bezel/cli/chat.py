@@ -74,9 +74,7 @@ def chat(
     told = instructions(options.cultures(culture), style, system)
     with offered(tools or [], mcp or []) as found:
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
-        loaded = load(
-            model, level, context, threads, sequences=1, draft=draft, cache=cache_type, backend=backend, **chosen
-        )
+        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         conversation = Conversation(loaded, told or None, sampling, found, max_rounds)
         if session is not None and session.exists():

@@ -78,9 +78,7 @@ def run(
         from bezel.api import load
 
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
-        loaded = load(
-            model, level, context, threads, sequences=1, draft=draft, cache=cache_type, backend=backend, **chosen
-        )
+        loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(
             temperature=temperature,
