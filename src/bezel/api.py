@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
+from bezel.backends.openai import OpenAIBackend
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
@@ -22,7 +23,7 @@ from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
 
 if TYPE_CHECKING:
-    from bezel.backends.openai import OpenAIBackend
+    from bezel.backends.transformers import TransformersBackend
     from bezel.text.subtitles import Segment, Transcription
     from bezel.tools import Tool, ToolRun, Transcript
 
@@ -45,6 +46,7 @@ def load(
     backend: str = "native",
     base_url: str | None = None,
     api_key: str | None = None,
+    device: str | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -64,38 +66,44 @@ def load(
     sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
     images: the one in the same folder with "mmproj" in its name).
 
-    `backend` other than "native" asks a model elsewhere: "openai" (any endpoint that speaks its protocol, at
-    `base_url`), "vllm", "ollama", "google", "vertex" or "nvidia". `model` is then its name there, the key comes from
-    `api_key` or the environment (`backends.endpoints`), and what belongs to loading stays out.
+    `backend` "transformers" runs the model on a torch `device` ("cuda", "mps", "cpu", ...). Others ask a model
+    elsewhere: "openai" (any endpoint that speaks its protocol, at `base_url`), "vllm", "ollama", "google", "vertex" or
+    "nvidia"; `model` is then its name there, and the key comes from `api_key` or the environment
+    (`backends.endpoints`). What belongs to loading natively stays out.
 
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    if backend != "native":
-        given = {"level": level, "context": context, "threads": threads, "draft": draft, "size": size, "fit": fit}
-        given |= {"profile": profile, "mmproj": mmproj, "cache": cache if cache != "f16" else None}
-        return Model(_remote(backend, model, base_url, api_key, [name for name, value in given.items() if value]))
-    if base_url or api_key:
-        raise InvalidRequestError("base_url and api_key go with a backend other than native; name it")
     budget = parse_memory(fit) if isinstance(fit, str) else fit
-    return Model(
-        NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
-    )
+    own = {"threads": threads, "draft": draft, "size": size, "fit": fit, "profile": profile, "mmproj": mmproj}
+    own |= {"cache": cache if cache != "f16" else None}
+    loading, remote = {"level": level, "context": context}, {"base_url": base_url, "api_key": api_key}
+    if backend == "native":
+        _leave_out(backend, remote | {"device": device})
+        return Model(
+            NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
+        )
+    if backend == "transformers":
+        from bezel.backends.transformers import TransformersBackend
 
-
-def _remote(backend: str, model: str, base_url: str | None, api_key: str | None, local: Sequence[str]) -> OpenAIBackend:
+        _leave_out(backend, own | remote)
+        return Model(TransformersBackend.load(model, level, context, device or "auto"))
     from bezel.backends.endpoints import endpoint
-    from bezel.backends.openai import OpenAIBackend
 
     place = endpoint(backend).at(base_url)
-    if local:
-        raise InvalidRequestError(f"{', '.join(local)}: only a model that is loaded here has it; {backend} has its own")
-    return OpenAIBackend(place, model, api_key or place.key())
+    _leave_out(backend, own | loading | {"device": device})
+    return Model(OpenAIBackend(place, model, api_key or place.key()))
+
+
+def _leave_out(backend: str, options: Mapping[str, Any]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InvalidRequestError(f"the backend {backend} does not take {', '.join(given)}; leave it out")
 
 
 class Model:
     """A loaded model. Sampling parameters go by the field's names: temperature, top_p, top_k, seed, ..."""
 
-    def __init__(self, backend: NativeBackend | OpenAIBackend) -> None:
+    def __init__(self, backend: NativeBackend | TransformersBackend | OpenAIBackend) -> None:
         self._backend = backend
 
     @property
@@ -108,7 +116,7 @@ class Model:
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer: `encode(text)`, `decode(ids)`."""
-        return self._native.tokenizer
+        return (self._native if isinstance(self._backend, OpenAIBackend) else self._backend).tokenizer
 
     def request(
         self,
@@ -293,7 +301,7 @@ class Model:
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The token ids that an answer to a conversation starts from."""
-        return self._native.prompt_ids(self.request(messages, tools=tools))
+        return self._backend.prompt_ids(self.request(messages, tools=tools))
 
     def release_towers(self) -> None:
         """Give back the memory of the towers; the next image or sound reads them again."""

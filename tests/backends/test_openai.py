@@ -335,7 +335,7 @@ def test_a_system_message_opens_the_first_turn_where_there_are_no_roles() -> Non
 
 
 def test_addresses_and_keys_come_from_the_environment() -> None:
-    with pytest.raises(InvalidRequestError, match="choose native or one of openai"):
+    with pytest.raises(InvalidRequestError, match="choose native, transformers or one of openai"):
         endpoint("azure")
     with pytest.raises(InvalidRequestError, match="GEMINI_API_KEY"):
         endpoint("google").key({})
@@ -363,11 +363,12 @@ def test_a_model_elsewhere_is_loaded_by_name_and_gives_answers_alone(
     assert server.asked[0][1]["temperature"] == 0 and server.asked[0][2] == "Bearer mine"
     assert [each.text for each in model.chat_batch(["a", "b"])] == ["Hi", "Hi"]
     assert model.describe()["engine"] == "openai"
-    with pytest.raises(UnsupportedInputError, match="load the model here"):
-        model.logits([1, 2])
-    with pytest.raises(InvalidRequestError, match="level, threads: only a model"):
+    for ask in (lambda: model.logits([1, 2]), lambda: model.prompt_ids("hello"), lambda: model.tokenizer):
+        with pytest.raises(UnsupportedInputError, match="load the model here"):
+            ask()
+    with pytest.raises(InvalidRequestError, match="ollama does not take threads, level"):
         bezel.load("gemma", "balanced", threads=2, backend="ollama")
-    with pytest.raises(InvalidRequestError, match="go with a backend"):
+    with pytest.raises(InvalidRequestError, match="native does not take base_url"):
         bezel.load("tiny", base_url=url)
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     said = CliRunner().invoke(app, ["run", "-m", "gemma", "--backend", "openai", "hello"])

@@ -77,5 +77,7 @@ NVIDIA's and Google's catalogues serve hosted models, Google's Gemma 3 without r
 def endpoint(name: str) -> Endpoint:
     """A preset. InvalidRequestError, with the names known, for any other."""
     if name not in ENDPOINTS:
-        raise InvalidRequestError(f"unknown backend {name!r}; choose native or one of {', '.join(ENDPOINTS)}")
+        raise InvalidRequestError(
+            f"unknown backend {name!r}; choose native, transformers or one of {', '.join(ENDPOINTS)}"
+        )
     return ENDPOINTS[name]

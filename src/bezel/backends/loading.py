@@ -1,7 +1,10 @@
-"""What loading a model and loading one that drafts for it have in common."""
+"""What all engines that load a model here have in common."""
 
 from __future__ import annotations
 
+from bezel.backends.interface import Request
+from bezel.errors import InvalidRequestError
+from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.checkpoint import Checkpoint
 
@@ -20,3 +23,15 @@ def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
     if checkpoint.folder is not None:
         return Tokenizer.from_folder(checkpoint.folder, rows)
     return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
+
+
+def prompt_of(request: Request, template: ChatTemplate, tokenizer: Tokenizer) -> list[int]:
+    """The token ids of a request's messages or prompt, text alone. InvalidRequestError unless it has one of both."""
+    if (request.messages is None) == (request.prompt is None):
+        raise InvalidRequestError("give either messages or a prompt")
+    if request.messages is not None:
+        return template.encode(request.messages, request.offered)
+    if isinstance(request.prompt, str):
+        bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        return bos + tokenizer.encode(request.prompt)
+    return list(request.prompt or ())

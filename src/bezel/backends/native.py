@@ -15,7 +15,7 @@ from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
-from bezel.backends.loading import read_tokenizer
+from bezel.backends.loading import prompt_of, read_tokenizer
 from bezel.backends.sources import opened_sound
 from bezel.backends.towers import Shown, Tower
 from bezel.backends.vision import Vision
@@ -165,7 +165,7 @@ class NativeBackend:
         Raises InvalidRequestError unless there is one prompt, MediaError for files that cannot be read.
         """
         if request.messages is None or request.prompt is not None or not self._towers:
-            return self._text_ids(request), []
+            return prompt_of(request, self.template, self.tokenizer), []
         shown = [self._shown(part, request) for part in media_of(request.messages, self._towers)]
         layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
         spans = [span for each in shown for span in each.spans]
@@ -177,16 +177,6 @@ class NativeBackend:
             return self._vision.shown(part, request.sources, request.pan_and_scan)
         assert self._hearing is not None
         return self._hearing.shown(part, request.sources)
-
-    def _text_ids(self, request: Request) -> list[int]:
-        if (request.messages is None) == (request.prompt is None):
-            raise InvalidRequestError("give either messages or a prompt")
-        if request.messages is not None:
-            return self.template.encode(request.messages, request.offered)
-        if isinstance(request.prompt, str):
-            bos = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
-            return bos + self.tokenizer.encode(request.prompt)
-        return list(request.prompt or ())
 
     def stream(self, request: Request) -> Iterator[Event]:
         """See `Backend.stream`."""

@@ -23,6 +23,7 @@ from bezel.errors import (
     InvalidRequestError,
     OverloadedError,
     UnknownModelError,
+    UnsupportedInputError,
 )
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call, CallBroken, CallDelta, CallFinished, CallStarted
@@ -69,6 +70,10 @@ class OpenAIBackend:
         """All events of several requests, asked side by side."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(lambda request: list(self.stream(request)), requests))
+
+    def prompt_ids(self, request: Request) -> list[int]:
+        """Raises UnsupportedInputError: the endpoint keeps them to itself."""
+        raise UnsupportedInputError(f"{self._endpoint.name} does not say what tokens a prompt has; load the model here")
 
     def health(self) -> Mapping[str, Any]:
         """{"status": "healthy"} where the endpoint answers. Raises EndpointError and its kinds."""

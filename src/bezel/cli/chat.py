@@ -40,6 +40,7 @@ def chat(
     model: options.Model = "tiny",
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
+    device: options.Device = None,
     session: Annotated[Path | None, typer.Option(help="Conversation file to go on with and save to.")] = None,
     system: options.System = None,
     mmproj: options.Mmproj = None,
@@ -73,7 +74,8 @@ def chat(
     )
     told = instructions(options.cultures(culture), style, system)
     with offered(tools or [], mcp or []) as found:
-        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
+        chosen |= options.given(base_url=base_url, device=device)
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         conversation = Conversation(loaded, told or None, sampling, found, max_rounds)

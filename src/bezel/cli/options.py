@@ -52,10 +52,11 @@ Backend = Annotated[
     str,
     typer.Option(
         envvar="BEZEL_BACKEND",
-        help="What runs the model: native (here), or an endpoint that names it: openai (or any that speaks its "
-        "protocol), vllm, ollama, google, vertex, nvidia. Keys come from the environment.",
+        help="What runs the model: native, transformers (on a torch device), or an endpoint: openai (or any that "
+        "speaks its protocol), vllm, ollama, google, vertex, nvidia. Keys come from the environment.",
     ),
 ]
+Device = Annotated[str | None, typer.Option(help="Torch device of the backend transformers; default: the best here.")]
 BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Another address of the backend.")]
 System = Annotated[str | None, typer.Option(help="System message.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="Most tokens of an answer.")]

@@ -27,6 +27,7 @@ def run(
     model: options.Model = "tiny",
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
+    device: options.Device = None,
     file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
     audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
@@ -77,7 +78,8 @@ def run(
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
-        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend, base_url=base_url)
+        chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
+        chosen |= options.given(base_url=base_url, device=device)
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(

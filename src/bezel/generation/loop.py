@@ -14,7 +14,7 @@ from bezel.generation.constraints.interface import Constraint
 from bezel.generation.sampling import Sampling
 from bezel.generation.steps import Steps
 from bezel.kernels.interface import F32, Kernels
-from bezel.models.interface import Batch, SoftSpan, TextModel
+from bezel.models.interface import Batch, Bounds, SoftSpan, TextModel
 
 PREFILL_CHUNK = 512
 
@@ -31,7 +31,7 @@ class Step:
     top: tuple[tuple[int, float], ...] = ()
 
 
-def check_tokens(model: TextModel, tokens: Sequence[int]) -> None:
+def check_tokens(model: Bounds, tokens: Sequence[int]) -> None:
     """Raise InvalidRequestError or ContextLengthError where `tokens` cannot be a prompt of this model."""
     if not tokens:
         raise InvalidRequestError("the prompt has no tokens; give at least one")
@@ -47,7 +47,7 @@ def check_tokens(model: TextModel, tokens: Sequence[int]) -> None:
         )
 
 
-def answer_budget(model: TextModel, prompt: Sequence[int], max_tokens: int | None) -> int:
+def answer_budget(model: Bounds, prompt: Sequence[int], max_tokens: int | None) -> int:
     """How many tokens an answer may have: `max_tokens`, or what the context leaves.
 
     Raises InvalidRequestError or ContextLengthError where prompt and answer cannot be.

@@ -171,6 +171,16 @@ class Weights(Protocol):
     def __contains__(self, name: str) -> bool: ...
 
 
+class Bounds(Protocol):
+    """What a model can take: ids below `vocabulary`, and `context` of them."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def context(self) -> int: ...
+
+
 class TextModel(Protocol):
     """A causal language model of one family."""
 
