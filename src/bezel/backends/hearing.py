@@ -17,7 +17,7 @@ from bezel.models.embedder import Config
 from bezel.models.interface import SoftSpan
 from bezel.models.leaves import field_of
 from bezel.text.messages import MediaPart
-from bezel.text.soft import SoundForm
+from bezel.text.soft import EndedForm
 from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
 from bezel.weights.vision import preprocessor_config
 
@@ -50,7 +50,7 @@ class Hearing(Tower):
                 f"{view.path}: projects sounds to {config.hidden_size} channels and the text model has {hidden_size}; "
                 "this tower belongs to another size"
             )
-        self._form = SoundForm(self.tokens)
+        self._form = EndedForm.of_sound(self.tokens)
 
     @property
     def rate(self) -> int:

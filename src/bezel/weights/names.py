@@ -137,6 +137,11 @@ def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def gemma3n_vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of Gemma 3n's image tower and its projection."""
+    return _of_gemma3n(stored, ("vision_tower.", "embed_vision."))
+
+
 TEXT_DEFAULTS_OF_GEMMA3 = {
     "vocab_size": 262_208,
     "hidden_size": 2304,
@@ -228,8 +233,12 @@ _AUDIO_BLOCK = {
 
 def audio_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of Gemma 3n's audio tower and its projection."""
+    return _of_gemma3n(stored, ("audio_tower.", "embed_audio."))
+
+
+def _of_gemma3n(stored: Iterable[str], parts: tuple[str, ...]) -> dict[str, str]:
     names = {name.removeprefix("model."): name for name in stored}
-    return {name: names[name] for name in names if name.startswith(("audio_tower.", "embed_audio."))}
+    return {name: names[name] for name in names if name.startswith(parts)}
 
 
 def audio_from_gguf(stored: Iterable[str]) -> dict[str, str]:
