@@ -41,6 +41,7 @@ def load(
     fit: str | int | None = None,
     profile: str | None = None,
     mmproj: str | None = None,
+    keep_towers: bool | None = None,
 ) -> Model:
     """Load a model: "tiny" (embedded), a hub name, `repo@revision`, `repo:file.gguf` or a local path.
 
@@ -56,15 +57,19 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
-    A model with an image tower (Gemma 3 from 4B up) takes images in messages, one with an audio tower (Gemma 3n)
-    sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
-    images: the one in the same folder with "mmproj" in its name).
+    A model with an image tower (Gemma 3 from 4B up, Gemma 3n) takes images in messages, one with an audio tower (Gemma
+    3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
+    images of Gemma 3: the one in the same folder with "mmproj" in its name). Without `keep_towers` a tower is read for
+    each request anew and is gone before the model answers; of Gemma 3n's, no more than a block is in memory at a time.
+    Default: they are kept, but not with a profile.
 
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
     budget = parse_memory(fit) if isinstance(fit, str) else fit
     return Model(
-        NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
+        NativeBackend.load(
+            model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
+        )
     )
 
 

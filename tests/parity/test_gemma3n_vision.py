@@ -104,9 +104,7 @@ def test_rows_and_soft_tokens_are_the_oracles(oracle: Oracle, kernels: Kernels, 
 
 @EVERY_KERNEL
 @pytest.mark.parametrize("elements", [1, 3000, 40_000])
-def test_bands_change_no_bit(
-    oracle: Oracle, kernels: Kernels, elements: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bands_change_no_bit(oracle: Oracle, kernels: Kernels, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     vision, pixels = vision_of(oracle, kernels), picture(1, 64)
     whole = vision(pixels)
     monkeypatch.setattr(mobilenetv5, "BAND", elements)

@@ -74,6 +74,7 @@ def run(
         from bezel.api import load
 
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj)
+        chosen["keep_towers"] = max(len(image or []), len(audio or [])) > 1  # a tower that looks once need not stay
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(

@@ -279,7 +279,7 @@ class Kernels(Protocol):
         """
 
     def windows(self, x: F32, size: int, stride: int, corner: tuple[int, int], shape: tuple[int, int]) -> F32:
-        """What a convolution of size by size sees at each place, as rows: x [height, width, n] -> [places, n size size].
+        """What a convolution of size by size sees at each place: x [height, width, n] -> [places, n size size].
 
         Places as in `depthwise`, row by row; a window's order is channel, row, column, as in a convolution's weights.
         """

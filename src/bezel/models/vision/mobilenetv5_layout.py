@@ -93,7 +93,7 @@ class Layout:
         layout = cls(**{field: read(given[name]) for name, (field, read) in _READERS.items() if name in given})
         places = [place if place >= 0 else place + len(layout.stages) for place in layout.fused]
         if not places or sorted({*places}) != places or not 0 <= places[0] <= places[-1] < len(layout.stages):
-            raise ModelFileError(f"config: stages {list(layout.fused)} of {len(layout.stages)} cannot be fused in order")
+            raise ModelFileError(f"config: stages {list(layout.fused)} of {len(layout.stages)} cannot be fused so")
         return cls(layout.stem, layout.stages, tuple(places), layout.side)
 
 
@@ -120,22 +120,23 @@ def _stages(given: Any) -> tuple[tuple[Block, ...], ...]:
 
 
 def _block(given: Any) -> Block:
-    kind, fields = _KINDS.get(given.get("block_type") if isinstance(given, Mapping) else None, (None, {}))
-    if kind is None:
+    name = given.get("block_type") if isinstance(given, Mapping) else None
+    if name not in _KINDS:
         raise UnsupportedModelError(f"config: a block {given!r} is unknown; known are {', '.join(_KINDS)}")
-    fields = fields | _SHARED
-    rest = {name: value for name, value in given.items() if name not in fields and name != "block_type"}
+    kind, own = _KINDS[name]
+    fields = own | _SHARED
+    rest = {field: value for field, value in given.items() if field not in fields and field != "block_type"}
     usual = _USUAL | {"value_dim": given.get("key_dim")}
-    if odd := [name for name, value in rest.items() if name not in usual or value != usual[name]]:
-        raise UnsupportedModelError(f"config: {odd[0]} {rest[odd[0]]!r} of a block {given['block_type']} is unknown")
+    if odd := [field for field, value in rest.items() if field not in usual or value != usual[field]]:
+        raise UnsupportedModelError(f"config: {odd[0]} {rest[odd[0]]!r} of a block {name} is unknown")
     values = {ours: given.get(theirs) for theirs, ours in fields.items()}
     least = {"start": 0, "middle": 0}
-    for name, value in values.items():
+    for field, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-            raise ModelFileError(f"config: {name} of a block {given['block_type']} is {value!r}; a whole number is due")
-        if value < least.get(name, 1) or (name == "channels" and value % DIVISOR):
-            raise ModelFileError(f"config: {name} of a block {given['block_type']} cannot be {value!r}")
-    return kind(**{name: int(value) for name, value in values.items()})
+            raise ModelFileError(f"config: {field} of a block {name} is {value!r}; a whole number is due")
+        if value < least.get(field, 1) or (field == "channels" and value % DIVISOR):
+            raise ModelFileError(f"config: {field} of a block {name} cannot be {value!r}")
+    return kind(**{field: int(value) for field, value in values.items()})
 
 
 def _count(value: Any) -> int:
