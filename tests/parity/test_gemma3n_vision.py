@@ -32,7 +32,7 @@ def config_of() -> dict[str, Any]:
     return {
         "vision_config": {
             "architecture": "mobilenetv5_300m_enc", "model_args": oracles.model_args(), "vocab_size": 8,
-            "vocab_offset": OFFSET, "rms_norm_eps": 1e-2,
+            "vocab_offset": OFFSET, "rms_norm_eps": 0.3,
         },
         "text_config": {"hidden_size": HIDDEN}, "vision_soft_tokens_per_image": TOKENS, "eoi_token_id": 97,
     }  # fmt: skip
@@ -65,7 +65,7 @@ def liven(model: Any) -> None:
     torch.manual_seed(8)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.dim() == 4:
+            if parameter.dim() > 1:
                 parameter.normal_(0, (parameter[0].numel()) ** -0.5)
             else:
                 parameter.normal_(0.7 if name.endswith("weight") and parameter.dim() == 1 else 0, 0.4)
