@@ -277,8 +277,7 @@ class CheckpointWeights:
             raise ModelFileError(
                 f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for {(size,)}"
             )
-        raw = self._checkpoint.source.read_bytes(info.name, 0, info.readable().row_bytes(size))
-        values: F32 = dequantize(info.readable(), np.frombuffer(raw, np.uint8)[None], size)[0]
+        values: F32 = dequantize(info.readable(), self._read(replace(info, shape=(1, size)), 0, 1), size)[0]
         return values
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:
