@@ -51,6 +51,9 @@ class RandomWeights:
     def array(self, name: str, shape: tuple[int, int]) -> F32:
         return self._rng.standard_normal(shape, np.float32)
 
+    def in_turn(self, builders: Any) -> Any:
+        return [build() for build in builders]
+
     def norm(self, name: str, size: int) -> F32:
         return np.ones(size, np.float32)
 

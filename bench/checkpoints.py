@@ -91,7 +91,7 @@ def metadata(name: str, shape: Shape) -> dict[str, Typed | str | bool]:
     """The keys that llama.cpp wants of a Gemma 3 or 3n."""
     architecture = "gemma3n" if shape.per_layer_size else "gemma3"
     control = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-    control += ["<start_of_image>", "<end_of_image>"]
+    control += ["<start_of_image>", "<end_of_image>", "<start_of_audio>"]
     pieces = control + [f"<0x{byte:02X}>" for byte in range(256)]
     pieces += [f"▁{i}" for i in range(shape.vocabulary - len(pieces))]
     types = [3] * len(control) + [6] * 256 + [1] * (shape.vocabulary - len(control) - 256)

@@ -43,6 +43,7 @@ def load(
     fit: str | int | None = None,
     profile: str | None = None,
     mmproj: str | None = None,
+    keep_towers: bool | None = None,
     backend: str = "native",
     base_url: str | None = None,
     api_key: str | None = None,
@@ -62,9 +63,11 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
-    A model with an image tower (Gemma 3 from 4B up) takes images in messages, one with an audio tower (Gemma 3n)
-    sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
-    images: the one in the same folder with "mmproj" in its name).
+    A model with an image tower (Gemma 3 from 4B up, Gemma 3n) takes images in messages, one with an audio tower (Gemma
+    3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
+    images of Gemma 3: the one in the same folder with "mmproj" in its name). Without `keep_towers` a tower is read for
+    each request anew and is gone before the model answers; of Gemma 3n's, no more than a block is in memory at a time.
+    Default: they are kept, but not with a profile.
 
     `backend` "transformers" runs the model on a torch `device` ("cuda", "mps", "cpu", ...). Others ask a model
     elsewhere: "openai" (any endpoint that speaks its protocol, at `base_url`), "vllm", "ollama", "google", "vertex" or
@@ -75,12 +78,14 @@ def load(
     """
     budget = parse_memory(fit) if isinstance(fit, str) else fit
     own = {"threads": threads, "draft": draft, "size": size, "fit": fit, "profile": profile, "mmproj": mmproj}
-    own |= {"cache": cache if cache != "f16" else None}
+    own |= {"cache": cache if cache != "f16" else None, "keep_towers": keep_towers}
     loading, remote = {"level": level, "context": context}, {"base_url": base_url, "api_key": api_key}
     if backend == "native":
         _leave_out(backend, remote | {"device": device})
         return Model(
-            NativeBackend.load(model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj)
+            NativeBackend.load(
+                model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
+            )
         )
     if backend == "transformers":
         from bezel.backends.transformers import TransformersBackend

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bezel.kernels import compiled, library
 from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
+from bezel.models.interface import Part
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.quantize import tensor_shapes
 
@@ -98,6 +99,10 @@ class ArrayWeights:
         packed = self.kernels.allocate(format, *shape, access)
         self.kernels.store_rows(packed, 0, quantize(format, stacked))
         return packed
+
+    def in_turn(self, builders: Sequence[Callable[[], Part]]) -> Iterable[Part]:
+        """See `models.interface.Weights.in_turn`; all are kept."""
+        return [build() for build in builders]
 
     def norm(self, name: str, size: int) -> F32:
         """See `models.interface.Weights.norm`."""

@@ -98,6 +98,19 @@ def test_full_attention_agrees_on_any_number_of_threads(native: Sets, rows: int,
         native().full_attention(q, k[:, :, : head_dim // 2].copy(), v, scale)
 
 
+@BUILT
+@pytest.mark.parametrize(("rows", "keys", "heads", "head_dim"), [(1, 3, 1, 4), (70, 9, 2, 24), (5, 300, 1, 96)])
+def test_queries_may_be_more_or_fewer_than_keys(native: Sets, rows: int, keys: int, heads: int, head_dim: int) -> None:
+    q, (k, v) = normal(30, rows, heads, head_dim), (normal(seed, keys, heads, head_dim) for seed in (31, 32))
+    expected = REFERENCE.full_attention(q, k, v, 0.3)
+    scores = 0.3 * np.einsum("qhd,khd->qhk", q, k, dtype=np.float64)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(expected, np.einsum("qhk,khd->qhd", weights, v).reshape(rows, -1), atol=1e-5)
+    np.testing.assert_allclose(native(threads=2).full_attention(q, k, v, 0.3), expected, atol=2e-5)
+    with pytest.raises(ValueError, match="do not lie alike"):
+        native().full_attention(q, k[:0], v[:0], 0.3)
+
+
 def filled(format: Format, positions: int, kv_heads: int, head_dim: int) -> KVView:
     """A cache of blocks of 32 in mixed order, full of random keys and values."""
     blocks = -(-positions // 32)

@@ -1,4 +1,4 @@
-"""Preprocessing of pictures against Transformers' processor for Gemma 3 (the one on Pillow)."""
+"""Preprocessing of pictures against Transformers' processors for Gemma 3 and 3n (those on Pillow)."""
 
 from __future__ import annotations
 
@@ -161,3 +161,40 @@ def test_arrays_are_pictures_too(shape: tuple[int, ...]) -> None:
 def test_what_is_no_picture_is_refused(image: object) -> None:
     with pytest.raises(InvalidRequestError, match=r"an image"):
         picture_of(image)
+
+
+@pytest.mark.parametrize("given", [{}, {"resample": 3}, {"do_normalize": True, "image_mean": [0.2, 0.5, 0.6]}], ids=str)
+@pytest.mark.parametrize(("width", "height"), [(50, 70), (300, 120), (64, 64)])
+def test_gemma_3n_is_shown_what_its_processor_shows(width: int, height: int, given: dict[str, Any]) -> None:
+    pytest.importorskip("torch")
+    siglip = pytest.importorskip("transformers.models.siglip.image_processing_pil_siglip")
+    published = {"size": {"height": 64, "width": 64}, "resample": 2, "do_normalize": False, "rescale_factor": 1 / 255}
+    config = published | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3} | given
+    image = drawn(width, height)
+    expected = siglip.SiglipImageProcessorPil(**config)(image, return_tensors="np")["pixel_values"]
+    preprocessing = Preprocessing.of_gemma3n(config)
+    (found,) = (pixels(preprocessing, part) for part in preprocessing.parts(picture_of(image)))
+    np.testing.assert_allclose(found, expected[0].transpose(1, 2, 0), atol=1e-6)
+    with pytest.raises(InvalidRequestError, match="not trained with crops"):
+        preprocessing.parts(picture_of(image), True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 768},
+        {"size": {"height": 768, "width": 512}},
+        {"size": {"height": 0, "width": 0}},
+        {"size": {"shortest_edge": 768}},
+        {"rescale_factor": 1 / 127.5},
+        {"do_resize": False},
+        {"do_rescale": False},
+        {"resample": 9},
+        {"do_normalize": True, "image_std": [0, 1, 1]},
+    ],
+    ids=str,
+)
+def test_what_gemma_3n_was_not_trained_with_is_refused(wrong: dict[str, Any]) -> None:
+    assert Preprocessing.of_gemma3n({}) == Preprocessing(768, (0, 0, 0), (1, 1, 1), None)
+    with pytest.raises(ModelFileError, match="preprocessor_config: "):
+        Preprocessing.of_gemma3n(wrong)

@@ -34,6 +34,9 @@ class Blank:
     def matrix(self, *names: str, shape: tuple[int, int], padded: bool = False) -> Any:
         return self.kernels.allocate(Format.F16 if shape[1] % 32 else Format.Q8_0, *shape)
 
+    def in_turn(self, builders: Any) -> Any:
+        return [build() for build in builders]
+
     def norm(self, name: str, size: int) -> np.ndarray:
         return np.ones(size, np.float32)
 

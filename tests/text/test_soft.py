@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bezel.errors import InvalidRequestError, TemplateError, UnsupportedInputError
 from bezel.testing import IMAGE_PIECES, byte_tokenizer
 from bezel.text.messages import MediaPart, media_of, normalise
-from bezel.text.soft import ImageForm, Part, SoundForm
+from bezel.text.soft import EndedForm, ImageForm, Part
 from bezel.text.template import ChatTemplate
 
 SOUND_PIECES = ("<start_of_audio>", "<audio_soft_token>")
@@ -117,7 +117,7 @@ def test_sounds_stand_among_images_in_the_order_they_were_sent() -> None:
         ("audio", "b.ogg"),
         ("audio", "data:audio/wav;base64,AAAA"),
     ]
-    sound = SoundForm(4).parts()
+    sound = EndedForm.of_sound(4).parts()
     layout = chat.lay_out(messages, (), [sound, FORM.parts(0), sound, sound])
     heard = f"\n\n<start_of_audio>{'<audio_soft_token>' * 4}\n\n"
     assert TOKENIZER.decode(layout.ids, keep_control=True) == (

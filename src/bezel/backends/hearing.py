@@ -17,7 +17,7 @@ from bezel.models.embedder import Config
 from bezel.models.interface import SoftSpan
 from bezel.models.leaves import field_of
 from bezel.text.messages import MediaPart
-from bezel.text.soft import SoundForm
+from bezel.text.soft import EndedForm
 from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
 from bezel.weights.vision import preprocessor_config
 
@@ -37,8 +37,10 @@ class Hearing(Tower):
     Raises ModelFileError for a config that contradicts itself or the text model.
     """
 
-    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int) -> None:
-        super().__init__(view, kernels, level)
+    def __init__(
+        self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int, kept: bool = True
+    ) -> None:
+        super().__init__(view, kernels, level, kept)
         with view.named_in_errors():
             config = Config.from_hf(view.config, "audio_config")
             self._features = LogMel.from_hf(preprocessor_config(view))
@@ -50,7 +52,7 @@ class Hearing(Tower):
                 f"{view.path}: projects sounds to {config.hidden_size} channels and the text model has {hidden_size}; "
                 "this tower belongs to another size"
             )
-        self._form = SoundForm(self.tokens)
+        self._form = EndedForm.of_sound(self.tokens)
 
     @property
     def rate(self) -> int:
@@ -68,7 +70,7 @@ class Hearing(Tower):
             )
         key = hashlib.sha256(sound.tobytes()).digest()
         embed = partial(self.soft, key, partial(self._heard, sound))
-        return Shown(self._form.parts(), [lambda start: SoftSpan(start, self.tokens, key, embed, causal=True)])
+        return self.showing(self._form.parts(), [lambda start: SoftSpan(start, self.tokens, key, embed, causal=True)])
 
     def _heard(self, sound: Sound, model: Gemma3nAudio) -> F32:
         return model.span(self._features(sound))

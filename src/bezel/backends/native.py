@@ -41,6 +41,7 @@ from bezel.weights.audio import audio_of
 from bezel.weights.checkpoint import LEVELS, WHOLE_FORMATS, Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
+from bezel.weights.projectors import towers_in
 from bezel.weights.vision import vision_of
 
 if TYPE_CHECKING:
@@ -91,14 +92,16 @@ class NativeBackend:
         fit: int | None = None,
         profile: str | None = None,
         mmproj: str | None = None,
+        keep_towers: bool | None = None,
     ) -> NativeBackend:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
         one of CACHE_TYPES; `size` cuts Gemma 3n (`weights.slice`); `fit` (bytes) and `profile` choose what is left open
-        (`backends.fit`); `mmproj` names the GGUF file of the image tower (default: that beside the model's). Raises
-        what `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
+        (`backends.fit`); `mmproj` names the GGUF file of the towers (default: of Gemma 3's that beside
+        the model's); `keep_towers`: see `Tower`; None keeps them, but for a profile. Raises what `fetch`,
+        `open_checkpoint`, `choose`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
@@ -116,7 +119,8 @@ class NativeBackend:
                 model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
-            vision, hearing = _towers(checkpoint, mmproj, weights, model)
+            kept = profile is None if keep_towers is None else keep_towers
+            vision, hearing = _towers(checkpoint, mmproj, weights, model, kept)
             media = [kind for kind, tower in (("image", vision), ("audio", hearing)) if tower]
             template = ChatTemplate(tokenizer, chat_template(checkpoint), media)
             return cls(
@@ -164,12 +168,20 @@ class NativeBackend:
 
         Raises InvalidRequestError unless there is one prompt, MediaError for files that cannot be read.
         """
-        if request.messages is None or request.prompt is not None or not self._towers:
+        return self._laid_out(request, self._shown_of(request))
+
+    def _laid_out(self, request: Request, shown: Sequence[Shown]) -> tuple[list[int], list[SoftSpan]]:
+        if request.messages is None or not shown:
             return prompt_of(request, self.template, self.tokenizer), []
-        shown = [self._shown(part, request) for part in media_of(request.messages, self._towers)]
         layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
         spans = [span for each in shown for span in each.spans]
         return layout.ids, [span(start) for span, start in zip(spans, layout.starts, strict=True)]
+
+    def _shown_of(self, request: Request) -> list[Shown]:
+        """What stands for the images and sounds of a request, in their order."""
+        if request.messages is None or request.prompt is not None or not self._towers:
+            return []
+        return [self._shown(part, request) for part in media_of(request.messages, self._towers)]
 
     def _shown(self, part: MediaPart, request: Request) -> Shown:
         if part.kind == "image":
@@ -238,9 +250,12 @@ class NativeBackend:
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
         constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
-        prompt, spans = self._prompt(request)
-        if spans and self._vision is not None:
-            self._vision.load()  # a file that cannot be read ends this request and none beside it
+        shown = self._shown_of(request)
+        for each in shown:
+            each.prepare()  # a file that cannot be read ends this request and none beside it
+        for tower in self._towers.values():
+            tower.rest()
+        prompt, spans = self._laid_out(request, shown)
         asked = EngineRequest(
             prompt,
             request.sampling,
@@ -270,18 +285,17 @@ class NativeBackend:
 
 
 def _towers(
-    checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel
+    checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel, kept: bool
 ) -> tuple[Vision | None, Hearing | None]:
     """A checkpoint's towers; one that is stored whole gets 8 bits beside a text model that is rounded already."""
     beside = fetch(parse_reference(mmproj)) if mmproj is not None else None
     rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
     level = Format.Q8_0 if weights.level is None and rounded else weights.level
-    hidden = model.config.hidden_size
-    if checkpoint.config["model_type"] in ("gemma3n", "gemma3n_text"):
-        heard = audio_of(checkpoint, beside)
-        return None, Hearing(heard, weights.kernels, level, hidden) if heard else None
-    seen = vision_of(checkpoint, beside)
-    return Vision(seen, weights.kernels, level, hidden) if seen else None, None
+    there = towers_in(beside) if beside is not None else {"image", "audio"}
+    seen = vision_of(checkpoint, beside) if "image" in there else None
+    heard = audio_of(checkpoint, beside) if "audio" in there else None
+    rest = weights.kernels, level, model.config.hidden_size, kept
+    return Vision(seen, *rest) if seen else None, Hearing(heard, *rest) if heard else None
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

@@ -19,20 +19,26 @@ KEPT = 16
 
 @dataclass(frozen=True)
 class Shown:
-    """What stands in a prompt for an image or a sound: its parts, and for each run of soft tokens its span."""
+    """What stands in a prompt for an image or a sound: its parts, and for each run of soft tokens its span.
+
+    `prepare` reads what the spans will need; it raises what reading a tower raises.
+    """
 
     parts: Sequence[Part]
     spans: Sequence[Callable[[int], SoftSpan]]
+    prepare: Callable[[], None]
 
 
 class Tower:
     """One tower. `view` is its part of a checkpoint (`weights.vision`, `weights.audio`), which it closes.
 
-    A tower that is stored whole is kept at `level`, of 4 bits at 8; one that was rounded stays as it is.
+    A tower that is stored whole is kept at `level`, of 4 bits at 8; one that was rounded stays as it is. One that is
+    not `kept` is read for each request, what it has in turn for each image or sound, and let go before the text model
+    runs.
     """
 
-    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None) -> None:
-        self._view, self._kernels = view, kernels
+    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, kept: bool = True) -> None:
+        self._view, self._kernels, self._stays = view, kernels, kept
         whole = all(view.info(name).format in WHOLE_FORMATS for name in view.stored_names)
         self._level = None if not whole else Format.Q8_0 if level is Format.Q4_0 else level
         self._model: Any = None
@@ -56,12 +62,29 @@ class Tower:
             self._model = None
             self._kept.clear()
 
+    def showing(self, parts: Sequence[Part], spans: Sequence[Callable[[int], SoftSpan]]) -> Shown:
+        """What stands in a prompt, prepared as this tower has to be."""
+
+        def look() -> None:
+            for span in spans:
+                span(0).embed()
+
+        return Shown(parts, spans, self.load if self._stays else look)
+
+    def rest(self) -> None:
+        """Let go of a tower that is not kept; its soft tokens stay."""
+        if not self._stays:
+            with self._lock:
+                self._model = None
+                self._view.close()
+
     def soft(self, key: bytes, embed: Callable[[Any], F32]) -> F32:
         """Soft tokens [length, hidden] that are known by `key`; of the tower, where they are not kept."""
         with self._lock:
             found = self._kept.pop(key, None)
             if found is None:
-                found = embed(self._loaded())
+                with self._view.named_in_errors():  # what is read in turn is read now
+                    found = embed(self._loaded())
             self._kept[key] = found
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -74,7 +97,8 @@ class Tower:
         if self._model is None:
             try:
                 with self._view.named_in_errors():
-                    self._model = self._build(CheckpointWeights(self._view, self._kernels, self._level))
+                    weights = CheckpointWeights(self._view, self._kernels, self._level, self._stays)
+                    self._model = self._build(weights)
             finally:
                 self._view.close()
         return self._model

@@ -41,7 +41,7 @@ _SIZES = "a published MatFormer size like E2.98B, or FFN widths by layer like 16
 Size = Annotated[str | None, typer.Option(help=f"Cut Gemma 3n while it is loaded: {_SIZES}.")]
 NeededSize = Annotated[str, typer.Option("--size", help=_SIZES[0].upper() + _SIZES[1:] + " (0 leaves a layer out).")]
 Mmproj = Annotated[
-    str | None, typer.Option(help="GGUF file of the image tower; default: the one beside the model's file.")
+    str | None, typer.Option(help="GGUF file of the towers; default: for Gemma 3 the one beside the model's file.")
 ]
 Fit = Annotated[str | None, typer.Option(help="Choose size, precision and context for this memory, like 2.3GB.")]
 Profile = Annotated[

@@ -80,6 +80,8 @@ def run(
 
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
         chosen |= options.given(base_url=base_url, device=device)
+        if backend == "native":
+            chosen["keep_towers"] = max(len(image or []), len(audio or [])) > 1  # one that looks once need not stay
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(

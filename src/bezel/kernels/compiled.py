@@ -11,7 +11,7 @@ from typing import Any
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 
-ABI_VERSION = 13
+ABI_VERSION = 14
 
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 SIGNATURES = {
@@ -46,7 +46,10 @@ SIGNATURES = {
     "norm_heads": "PqPqqqd",
     "layer_norm": "PPPqqdP",
     "add_bias": "PPqqq",
-    "full_attention": "PPPqqqqdP",
+    "full_attention": "PPPqqqqqqdP",
+    "depthwise": "PPqqqqqqqqqP",
+    "windows": "PPqqqqqqqqqP",
+    "norm_gelu": "PPqqd",
     "clip": "PqdP",
     "silu": "Pq",
     "glu": "PqqP",

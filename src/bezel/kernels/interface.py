@@ -268,8 +268,24 @@ class Kernels(Protocol):
         """In place: x [T, n] += bias [n], and with `gelu` x = gelu_tanh(x) of that."""
 
     def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
-        """soft-max(q.k * scale) times v over all rows, every head by itself: three of [T, heads, head_dim] ->
-        [T, heads * head_dim]."""
+        """soft-max(q.k * scale) times v over all keys, every head by itself: q [T, heads, head_dim], k and v
+        [S, heads, head_dim], S at least 1 -> [T, heads * head_dim]."""
+
+    def depthwise(self, x: F32, weight: F32, stride: int, corner: tuple[int, int], shape: tuple[int, int]) -> F32:
+        """A convolution of every channel by itself: x [height, width, n], weight [k, k, n] -> [*shape, n].
+
+        out[i, j] = sum over a, b of weight[a, b] * x[i stride + a - top, j stride + b - left], `corner` = (top, left),
+        with 0 where x has no such place.
+        """
+
+    def windows(self, x: F32, size: int, stride: int, corner: tuple[int, int], shape: tuple[int, int]) -> F32:
+        """What a convolution of size by size sees at each place: x [height, width, n] -> [places, n size size].
+
+        Places as in `depthwise`, row by row; a window's order is channel, row, column, as in a convolution's weights.
+        """
+
+    def norm_gelu(self, x: F32, weight: F32, eps: float) -> None:
+        """In place: x [T, n] = gelu_tanh(rms_norm(x, weight, eps))."""
 
     def clip(self, x: F32, limit: float) -> F32:
         """x held within -limit ... limit, in an array of its own."""

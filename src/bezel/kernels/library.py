@@ -17,6 +17,7 @@ import numpy as np
 from bezel.kernels import compiled
 from bezel.kernels.altup import AltUpNative
 from bezel.kernels.conformer import ConformerNative
+from bezel.kernels.convolutions import ConvolutionsNative
 from bezel.kernels.formats import exactly_q8_0
 from bezel.kernels.interface import CACHE_FORMATS, F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
 from bezel.kernels.layout import Matrix, packed
@@ -54,7 +55,7 @@ class Rows:
     lasts: I32
 
 
-class Native(AltUpNative, ConformerNative, SparseNative, TablesNative, TowersNative):
+class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, TablesNative, TowersNative):
     """Implements `Kernels`; see there for what each method promises, and `reference` for the definitions.
 
     `isa` is one of `compiled.instruction_sets()` (default: $BEZEL_ISA, else the best of them); `threads` is for the

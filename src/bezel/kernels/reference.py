@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bezel.kernels.altup import AltUpReference
 from bezel.kernels.conformer import ConformerReference
+from bezel.kernels.convolutions import ConvolutionsReference
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, I32, U8, U32, Access, Format, KVView, Rope, Segment
 from bezel.kernels.sparse import SparseReference
@@ -89,7 +90,9 @@ def _widen(kv: KVView, cached: NDArray[Any]) -> F32:
     return dequantize(kv.format, raw, kv.head_dim).reshape(*cached.shape[:2], kv.head_dim)
 
 
-class Reference(AltUpReference, ConformerReference, SparseReference, TablesReference, TowersReference):
+class Reference(
+    AltUpReference, ConformerReference, ConvolutionsReference, SparseReference, TablesReference, TowersReference
+):
     """Implements `Kernels`; see there for what each method promises."""
 
     name = "reference"

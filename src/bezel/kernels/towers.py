@@ -52,12 +52,13 @@ class TowersNative(Caller):
 
     def full_attention(self, q: F32, k: F32, v: F32, scale: float) -> F32:
         (q_at, stride), (k_at, k_stride), (v_at, v_stride) = map(self._rows_at, (q, k, v))
-        if not q.shape == k.shape == v.shape or not stride == k_stride == v_stride:
+        if q.shape[1:] != k.shape[1:] or k.shape != v.shape or not len(k) or k_stride != v_stride:
             raise ValueError(f"q {q.shape}, k {k.shape} and v {v.shape} do not lie alike")
         rows, heads, head_dim = q.shape
         out = self._empty(rows, heads * head_dim)
         if rows:
-            self._call("full_attention", q_at, k_at, v_at, stride, rows, heads, head_dim, scale, self._at(out))
+            sizes = stride, k_stride, rows, len(k), heads, head_dim
+            self._call("full_attention", q_at, k_at, v_at, *sizes, scale, self._at(out))
         return out
 
 

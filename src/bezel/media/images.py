@@ -1,10 +1,10 @@
-"""From a decoded picture to what an image tower takes, as Transformers' Gemma3ImageProcessor does it, with Pillow."""
+"""From a decoded picture to what an image tower takes, as Transformers' processors do it on Pillow."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ Pixels = NDArray[np.float32]
 
 _LARGE = 2  # times the tower's size, from which on details would be lost
 _LONG = 2.0  # long side over short
+_LARGEST = 4096  # pixels that a tower may ask for
+_BILINEAR = 2
+_FILTERS = {0: "nearest", 1: "Lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,43 @@ class PanAndScan:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a tower of `size` by `size` pixels takes: value / 255, less `mean`, over `std`, one a channel."""
+    """What a tower of `size` by `size` pixels takes: value / 255, less `mean`, over `std`, one a channel.
+
+    `crops` None: pictures are shown whole, whatever they are. `resample` is one of Pillow's filters.
+    """
 
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    crops: PanAndScan = PanAndScan()
+    crops: PanAndScan | None = PanAndScan()
+    resample: int = _BILINEAR
+
+    @classmethod
+    def of_gemma3n(cls, config: Mapping[str, Any]) -> Preprocessing:
+        """Read the `preprocessor_config.json` of a Gemma 3n; what it leaves out is as in the published models.
+
+        ModelFileError names a field that is wrong, or asks for what no Gemma 3n was trained with.
+        """
+        size = config.get("size", {"height": 768, "width": 768})
+        sides = [size.get(side) for side in ("height", "width")] if isinstance(size, Mapping) else []
+        if len(set(sides)) != 1 or type(sides[0]) is not int or not 0 < sides[0] <= _LARGEST:
+            raise ModelFileError(f"preprocessor_config: size is {size!r}; a square of 1 to {_LARGEST} pixels is due")
+        if not math.isclose(float(config.get("rescale_factor") or 1 / 255), 1 / 255, rel_tol=1e-5):
+            raise ModelFileError(f"preprocessor_config: rescale_factor is {config['rescale_factor']!r}; 1 / 255 is due")
+        for name in ("do_resize", "do_rescale"):
+            if config.get(name) is False:
+                raise ModelFileError(f"preprocessor_config: {name} is false; the tower takes no other pictures")
+        resample = config.get("resample", _BILINEAR)
+        if type(resample) is not int or resample not in _FILTERS:
+            raise ModelFileError(f"preprocessor_config: resample is {resample!r}; one of {list(_FILTERS)} is due")
+        plain = cls(sides[0], (0.0,) * 3, (1.0,) * 3, None, resample)
+        if not config.get("do_normalize"):
+            return plain
+        return replace(plain, mean=_channels(config, "image_mean"), std=_channels(config, "image_std"))
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], size: int) -> Preprocessing:
-        """Read a `preprocessor_config.json`; ModelFileError names a field that is wrong."""
+        """Read the `preprocessor_config.json` of a Gemma 3; ModelFileError names a field that is wrong."""
         given = {name: config.get(f"pan_and_scan_{name}") for name in PanAndScan.__dataclass_fields__}
         for name, value in given.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
@@ -53,10 +83,11 @@ class Preprocessing:
         return cls(size, _channels(config, "image_mean"), _channels(config, "image_std"), PanAndScan(**chosen))
 
     def square(self, picture: Picture) -> Picture:
-        """The whole picture, squeezed to the tower's square (bilinear)."""
+        """The whole picture, squeezed to the tower's square."""
         from PIL import Image
 
-        return np.array(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BILINEAR))
+        resample = Image.Resampling(self.resample)
+        return np.array(Image.fromarray(picture).resize((self.size, self.size), resample))
 
     def pixels(self, square: Picture) -> Pixels:
         """A square as the tower takes it."""
@@ -64,7 +95,14 @@ class Preprocessing:
         return (square.astype(np.float32) / np.float32(255) - mean) / std
 
     def parts(self, picture: Picture, pan_and_scan: bool | None = None) -> list[Picture]:
-        """The picture, then its crops where it has any. `pan_and_scan` None: where it is large or very long."""
+        """The picture, then its crops where it has any. `pan_and_scan` None: where it is large or very long.
+
+        InvalidRequestError where crops are asked for and pictures are shown whole.
+        """
+        if self.crops is None:
+            if pan_and_scan:
+                raise InvalidRequestError("this model was not trained with crops of images; leave pan_and_scan out")
+            return [picture]
         if pan_and_scan is None:
             short, long = sorted(picture.shape[:2])
             pan_and_scan = long >= _LONG * short or long >= _LARGE * self.size

@@ -41,9 +41,12 @@ class Config:
 
 
 class MultimodalEmbedder:
-    """Soft tokens from a tower's rows; and `hard` [vocabulary, hidden], embeddings of the ids above the text's."""
+    """Soft tokens from a tower's rows; and `hard` [vocabulary, hidden], embeddings of the ids above the text's.
 
-    def __init__(self, config: Config, weights: Weights, prefix: str) -> None:
+    `end` [1, hidden] is the one of `end_id`, which stands behind the soft tokens of an image or a sound.
+    """
+
+    def __init__(self, config: Config, weights: Weights, prefix: str, end_id: int) -> None:
         self.config, self.ops = config, weights.kernels
         self.soft_embedding_norm = weights.norm(f"{prefix}soft_embedding_norm.weight", config.width)
         self.embedding_projection = weights.matrix(
@@ -52,6 +55,12 @@ class MultimodalEmbedder:
         embedding = weights.matrix(f"{prefix}embedding.weight", shape=(config.vocabulary, config.width))
         rows = self.ops.embed(embedding, np.arange(config.vocabulary, dtype=np.int32), 1.0)
         self.hard = self._projected(rows, weights.norm(f"{prefix}hard_embedding_norm.weight", config.width))
+        if not 0 <= end_id - config.offset < config.vocabulary:
+            raise ModelFileError(
+                f"config: the end of a span has the id {end_id}, which is not among the {config.vocabulary} ids from "
+                f"{config.offset} on"
+            )
+        self.end = self.hard[end_id - config.offset :][:1]
 
     def __call__(self, x: F32) -> F32:
         """x [T, width] -> [T, hidden]."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -132,6 +132,9 @@ class CacheView(Protocol):
     def layer(self, index: int) -> KVView: ...
 
 
+Part = TypeVar("Part")
+
+
 class Weights(Protocol):
     """Tensors of a checkpoint under their Hugging Face names, without "model." or "language_model." in front.
 
@@ -167,6 +170,9 @@ class Weights(Protocol):
 
     def norm(self, name: str, size: int) -> F32:
         """The multiplier of an RMSNorm, float32 [size]; the "1 +" of Gemma 1-3 is already added."""
+
+    def in_turn(self, builders: Sequence[Callable[[], Part]]) -> Iterable[Part]:
+        """Parts of a model that are used one behind the other: made once and kept, or each when its turn comes."""
 
     def __contains__(self, name: str) -> bool: ...
 

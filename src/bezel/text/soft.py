@@ -41,15 +41,26 @@ class ImageForm:
 
 
 @dataclass(frozen=True)
-class SoundForm:
-    """Gemma 3n's: `tokens` soft tokens a sound, of which the last is the piece that ends it."""
+class EndedForm:
+    """Gemma 3n's: `tokens` soft tokens an image or a sound, of which the last is the piece that ends it."""
 
     tokens: int
-    begin: str = "<start_of_audio>"
+    begin: str
+    piece: str
 
-    def parts(self) -> list[Part]:
-        """One sound."""
-        return [("\n\n", False), (self.begin, True), Soft(self.tokens, "<audio_soft_token>"), ("\n\n", False)]
+    @classmethod
+    def of_image(cls, tokens: int) -> EndedForm:
+        return cls(tokens, "<start_of_image>", "<image_soft_token>")
+
+    @classmethod
+    def of_sound(cls, tokens: int) -> EndedForm:
+        return cls(tokens, "<start_of_audio>", "<audio_soft_token>")
+
+    def parts(self, crops: int = 0) -> list[Part]:
+        """One image or sound. ValueError for crops, in which Gemma 3n is shown nothing."""
+        if crops:
+            raise ValueError(f"{crops} crops cannot stand in a prompt of Gemma 3n")
+        return [("\n\n", False), (self.begin, True), Soft(self.tokens, self.piece), ("\n\n", False)]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bezel.models.leaves import field_of
 from bezel.weights import names
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.gguf import GGUFFile
+from bezel.weights.projectors import projectors
 
 
 def audio_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint | None:
@@ -33,8 +34,8 @@ def audio_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint |
 def open_audio(path: Path) -> Checkpoint:
     """Open llama.cpp's file of a tower. Raises ModelFileError, and UnsupportedModelError for one of another model."""
     file = GGUFFile.open(path)
-    kind = file.metadata.get("clip.audio.projector_type", file.metadata.get("clip.projector_type"))
-    if file.metadata.get("general.architecture") != "clip" or kind != "gemma3na":
+    kind = projectors(file.metadata).get("audio")
+    if kind != "gemma3na":
         raise UnsupportedModelError(f"{path}: projector {kind!r} is no audio tower of Gemma 3n")
     view = Checkpoint(path, {}, file, names.audio_from_gguf(file.tensors), norms_lack_one=False, metadata=file.metadata)
     with view.named_in_errors():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -151,16 +151,34 @@ def target_format(checkpoint: Checkpoint, name: str, infos: Sequence[TensorInfo]
     return Format.Q8_0 if formats <= set(_EIGHT_BITS) else Format.F32
 
 
+Part = TypeVar("Part")
+
+
+class InTurn(Iterable[Part]):
+    """Parts that are built one after the other, each time that somebody goes through them."""
+
+    def __init__(self, builders: Sequence[Callable[[], Part]]) -> None:
+        self._builders = builders
+
+    def __iter__(self) -> Iterator[Part]:
+        for build in self._builders:
+            yield build()
+
+
 class CheckpointWeights:
     """Packs a checkpoint's tensors for one kernel set: the `Weights` that models are built from.
 
-    `level` None keeps the stored formats; otherwise matrices stored as F32, F16 or BF16 are rounded to it.
+    `level` None keeps the stored formats; otherwise matrices stored as F32, F16 or BF16 are rounded to it. `kept`:
+    whether parts that are used in turn stay in memory.
     """
 
-    def __init__(self, checkpoint: Checkpoint, kernels: Kernels, level: Format | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, kernels: Kernels, level: Format | None = None, kept: bool = True
+    ) -> None:
         self.kernels = kernels
         self._checkpoint = checkpoint
         self.level = level
+        self._kept = kept
 
     def __contains__(self, name: str) -> bool:
         return name in self._checkpoint.stored_names
@@ -248,10 +266,18 @@ class CheckpointWeights:
         self.kernels.store_rows(packed, 0, quantize(target, self.array(name, (shape[1], shape[0])).T))
         return packed
 
+    def in_turn(self, builders: Sequence[Callable[[], Part]]) -> Iterable[Part]:
+        """See `models.interface.Weights.in_turn`."""
+        return [build() for build in builders] if self._kept else InTurn(builders)
+
     def vector(self, name: str, size: int) -> F32:
-        """See `models.interface.Weights.vector`."""
-        info = self._shaped(name, (size,))
-        values: F32 = dequantize(info.readable(), self._checkpoint.source.read_rows(info.name, 0, 1), size)[0]
+        """See `models.interface.Weights.vector`. GGUF files may have sizes of 1 around a vector's own."""
+        info = self._checkpoint.info(name)
+        if [length for length in info.shape if length != 1] not in ([size], []) or math.prod(info.shape) != size:
+            raise ModelFileError(
+                f"{self._checkpoint.path}: {name} has shape {info.shape}; the config asks for {(size,)}"
+            )
+        values: F32 = dequantize(info.readable(), self._read(replace(info, shape=(1, size)), 0, 1), size)[0]
         return values
 
     def array(self, name: str, shape: tuple[int, int]) -> F32:

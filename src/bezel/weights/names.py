@@ -137,6 +137,31 @@ def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def gemma3n_vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of Gemma 3n's image tower and its projection; empty without a tower."""
+    return _tower_of_gemma3n(stored, "vision_tower.", "embed_vision.")
+
+
+_VISION_OF_GEMMA3N = {
+    "v.blk.": "vision_tower.timm_model.blocks.",
+    "v.": "vision_tower.timm_model.",
+    "mm.embedding.": "embed_vision.embedding.",
+    "mm.hard_emb_norm.": "embed_vision.hard_embedding_norm.",
+    "mm.soft_emb_norm.": "embed_vision.soft_embedding_norm.",
+    "mm.input_projection.": "embed_vision.embedding_projection.",
+}
+
+
+def gemma3n_vision_from_gguf(stored: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> stored name, of the tensors that llama.cpp's converter writes of Gemma 3n's image tower."""
+    found = {}
+    for name in stored:
+        prefix = next((prefix for prefix in _VISION_OF_GEMMA3N if name.startswith(prefix)), None)
+        if prefix:
+            found[_VISION_OF_GEMMA3N[prefix] + name.removeprefix(prefix)] = name
+    return found
+
+
 TEXT_DEFAULTS_OF_GEMMA3 = {
     "vocab_size": 262_208,
     "hidden_size": 2304,
@@ -227,9 +252,15 @@ _AUDIO_BLOCK = {
 
 
 def audio_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
-    """Canonical name -> stored name, of Gemma 3n's audio tower and its projection."""
+    """Canonical name -> stored name, of Gemma 3n's audio tower and its projection; empty without a tower."""
+    return _tower_of_gemma3n(stored, "audio_tower.", "embed_audio.")
+
+
+def _tower_of_gemma3n(stored: Iterable[str], tower: str, projection: str) -> dict[str, str]:
     names = {name.removeprefix("model."): name for name in stored}
-    return {name: names[name] for name in names if name.startswith(("audio_tower.", "embed_audio."))}
+    if not any(name.startswith(tower) for name in names):
+        return {}
+    return {name: names[name] for name in names if name.startswith((tower, projection))}
 
 
 def audio_from_gguf(stored: Iterable[str]) -> dict[str, str]:
@@ -343,16 +374,10 @@ def _config_of_gemma3n(found: _Metadata, layers: int) -> dict[str, Any]:
 
 
 def vision_config_from_gguf(metadata: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The Hugging Face config, and the fields of its preprocessor, that the metadata of an image tower describe.
+    """The Hugging Face config, and the fields of its preprocessor, that the metadata of Gemma 3's image tower describe.
 
-    Raises ModelFileError, and UnsupportedModelError for a tower that is not Gemma 3's.
+    Raises ModelFileError.
     """
-    architecture = metadata.get("general.architecture")
-    kind = metadata.get("clip.projector_type", metadata.get("clip.vision.projector_type"))
-    if architecture != "clip" or kind != "gemma3":
-        raise UnsupportedModelError(
-            f"{path}: architecture {architecture!r} with projector {kind!r} is no image tower of Gemma 3"
-        )
     need = _Metadata(metadata, "clip.vision", path).need
     optional = _Metadata(metadata, "clip.vision", path).optional
     vision = {

@@ -8,31 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from bezel.errors import ModelFileError, UnknownModelError, UnsupportedModelError
+from bezel.models.leaves import field_of
 from bezel.weights import names
 from bezel.weights.checkpoint import Checkpoint, read_json
 from bezel.weights.gguf import GGUFFile
+from bezel.weights.projectors import projectors
+
+_FAMILIES = {"gemma3": "gemma3", "gemma3_text": "gemma3", "gemma3n": "gemma3n", "gemma3n_text": "gemma3n"}
 
 
 def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint | None:
-    """A view of the tower and projector of Gemma 3, closed as any checkpoint; None where there are none.
+    """A view of the image tower and its projection, closed as any checkpoint; None where there are none.
 
-    Of a GGUF file the view is llama.cpp's `mmproj` file: `beside`, or of those in its folder whose names say so the
-    smallest that is a tower for a text model of this width. Raises ModelFileError, UnsupportedModelError, and
-    UnknownModelError where `beside` does not exist.
+    Of a GGUF file the view is llama.cpp's `mmproj` file: `beside`, or for Gemma 3 of those in its folder whose names
+    say so the smallest that is a tower for a text model of this width. Raises ModelFileError, UnsupportedModelError,
+    and UnknownModelError where `beside` does not exist.
     """
     kind = checkpoint.config["model_type"]
+    family = _FAMILIES.get(kind)
     if beside is not None:
         if not beside.is_file():
             raise UnknownModelError(f"{beside}: no such file; give the mmproj file of the model")
-        if kind not in ("gemma3", "gemma3_text"):
-            raise UnsupportedModelError(f"{checkpoint.path}: a {kind} takes no image tower; leave {beside} out")
-        return open_vision(beside)
+        view = open_vision(beside) if family else None
+        if view is None or view.config["model_type"] != family:
+            raise UnsupportedModelError(f"{checkpoint.path}: a {kind} takes no image tower of {beside}; leave it out")
+        return view
     if kind == "gemma3_text" and checkpoint.folder is None:
         return _beside(checkpoint)
-    stored = names.vision_from_hugging_face(checkpoint.source.tensors)
-    if kind != "gemma3" or not stored:
+    if kind == "gemma3":
+        stored = names.vision_from_hugging_face(checkpoint.source.tensors)
+    elif kind == "gemma3n":
+        stored = names.gemma3n_vision_from_hugging_face(checkpoint.source.tensors)
+    else:
         return None
-    return replace(checkpoint, stored_names=stored, norms_lack_one=True)
+    return replace(checkpoint, stored_names=stored, norms_lack_one=kind == "gemma3") if stored else None
 
 
 def _beside(checkpoint: Checkpoint) -> Checkpoint | None:
@@ -58,6 +67,16 @@ def preprocessor_config(view: Checkpoint) -> Mapping[str, Any]:
 def open_vision(path: Path) -> Checkpoint:
     """Open llama.cpp's file of a tower. Raises ModelFileError and UnsupportedModelError."""
     file = GGUFFile.open(path)
+    projector = projectors(file.metadata).get("image")
+    if projector not in _READERS:
+        raise UnsupportedModelError(
+            f"{path}: architecture {file.metadata.get('general.architecture')!r} with projector {projector!r} is no "
+            "image tower of Gemma 3 or 3n"
+        )
+    return _READERS[projector](path, file)
+
+
+def _gemma3(path: Path, file: GGUFFile) -> Checkpoint:
     config = names.vision_config_from_gguf(file.metadata, str(path))
     up = file.tensors.get("v.blk.0.ffn_up.weight")
     if up is None:
@@ -66,3 +85,23 @@ def open_vision(path: Path) -> Checkpoint:
     swapped = up.shape == (vision["hidden_size"], vision["intermediate_size"])
     stored = names.vision_from_gguf(file.tensors, swapped)
     return Checkpoint(path, config, file, stored, norms_lack_one=False, metadata=file.metadata)
+
+
+def _gemma3n(path: Path, file: GGUFFile) -> Checkpoint:
+    """What metadata and tensors do not tell is as in the published models."""
+    stored = names.gemma3n_vision_from_gguf(file.tensors)
+    view = Checkpoint(path, {}, file, stored, norms_lack_one=False, metadata=file.metadata)
+    with view.named_in_errors():
+        side = field_of(file.metadata, "clip.vision.image_size", int)
+        hidden = field_of(file.metadata, "clip.vision.projection_dim", int)
+        embedding = view.info("embed_vision.embedding.weight").shape
+    config = {
+        "model_type": "gemma3n",
+        "vision_config": {"hidden_size": embedding[-1], "vocab_size": embedding[0]},
+        "text_config": {"hidden_size": hidden},
+        "size": {"height": side, "width": side},
+    }
+    return replace(view, config=config)
+
+
+_READERS = {"gemma3": _gemma3, "gemma3nv": _gemma3n}

@@ -1,4 +1,4 @@
-/* Attention in which every row sees every other: soft-max(q.k * scale) times the values, of one image at a time.
+/* Attention in which every query sees every key: soft-max(q.k * scale) times the values, of one image at a time.
 
    Keys are laid out in panels, the same element of WIDTH keys side by side, so that scores need no sums across lanes.
    A row's blocks of keys are joined in their order, whichever rows share its tile. */
@@ -12,9 +12,9 @@ enum {
 };
 
 typedef struct {
-    const float *q, *k, *v; /* rows `stride` apart, heads head_dim apart */
+    const float *q, *k, *v; /* rows `q_stride` and `stride` apart, heads head_dim apart */
     float *out, *keys, *values;
-    long rows, heads, head_dim, stride, width, blocks;
+    long rows, seen, heads, head_dim, q_stride, stride, width, blocks; /* `seen`: keys */
     float scale;
     int failed;
 } Full;
@@ -24,7 +24,7 @@ static void NAME(pack_blocks)(void *arguments, long first, long last) {
     const Full *a = arguments;
     for (long item = first; item < last; item++) {
         long head = item / a->blocks, base = item % a->blocks * KEY_BLOCK;
-        long count = a->rows - base < KEY_BLOCK ? a->rows - base : KEY_BLOCK;
+        long count = a->seen - base < KEY_BLOCK ? a->seen - base : KEY_BLOCK;
         float *keys = a->keys + item * KEY_BLOCK * a->head_dim, *values = a->values + item * KEY_BLOCK * a->width;
         memset(keys, 0, 4 * KEY_BLOCK * a->head_dim), memset(values, 0, 4 * KEY_BLOCK * a->width);
         for (long j = 0; j < count; j++) {
@@ -127,13 +127,13 @@ static void NAME(attend_rows)(void *arguments, long first, long last) {
         float largest[ITEM];
         v16f totals[ITEM];
         for (long r = 0; r < count; r++) {
-            const float *x = a->q + (row + r) * a->stride + head * n;
+            const float *x = a->q + (row + r) * a->q_stride + head * n;
             for (long i = 0; i < n; i++) q[r * n + i] = x[i] * a->scale;
             largest[r] = -INFINITY, totals[r] = all16(0);
         }
         memset(out, 0, 4 * count * a->width);
         for (long block = 0; block < a->blocks; block++) {
-            long seen = a->rows - block * KEY_BLOCK < KEY_BLOCK ? a->rows - block * KEY_BLOCK : KEY_BLOCK, r = 0;
+            long seen = a->seen - block * KEY_BLOCK < KEY_BLOCK ? a->seen - block * KEY_BLOCK : KEY_BLOCK, r = 0;
             const float *keys = a->keys + (head * a->blocks + block) * KEY_BLOCK * n;
             const float *values = a->values + (head * a->blocks + block) * KEY_BLOCK * a->width;
             for (; r + ROWS <= count; r += ROWS)
@@ -154,13 +154,15 @@ OP(full_attention) {
     Full a = {.q = s[0].p,
               .k = s[1].p,
               .v = s[2].p,
-              .stride = s[3].i,
-              .rows = s[4].i,
-              .heads = s[5].i,
-              .head_dim = s[6].i,
-              .scale = s[7].f,
-              .out = s[8].p};
-    a.width = (a.head_dim + LANES - 1) / LANES * LANES, a.blocks = (a.rows + KEY_BLOCK - 1) / KEY_BLOCK;
+              .q_stride = s[3].i,
+              .stride = s[4].i,
+              .rows = s[5].i,
+              .seen = s[6].i,
+              .heads = s[7].i,
+              .head_dim = s[8].i,
+              .scale = s[9].f,
+              .out = s[10].p};
+    a.width = (a.head_dim + LANES - 1) / LANES * LANES, a.blocks = (a.seen + KEY_BLOCK - 1) / KEY_BLOCK;
     long all = a.heads * a.blocks * KEY_BLOCK;
     a.values = aligned_alloc(64, 4 * all * (a.width + a.head_dim));
     if (!a.values) return 1;

@@ -102,6 +102,7 @@ INLINE v16f add_products(v16f sum, const float *a, const float *b, long count) {
 #include "mask.h"
 #include "towers.h"
 #include "full.h"
+#include "convolutions.h"
 
 /* ---- element by element ---- */
 

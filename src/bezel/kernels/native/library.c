@@ -7,7 +7,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 13; }
+EXPORT int bezel_abi_version(void) { return 14; }
 
 /* The instruction sets that this processor can run, plainest first and best last, with spaces between. */
 EXPORT const char *bezel_instruction_sets(void) {

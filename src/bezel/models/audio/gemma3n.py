@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.errors import InvalidRequestError
 from bezel.kernels.interface import F32
 from bezel.models import embedder
 from bezel.models.audio import usm
@@ -26,11 +26,9 @@ class Gemma3nAudio:
         self.config = embedder.Config.from_hf(config, "audio_config")
         self.tokens = field_of(config, "audio_soft_tokens_per_image", int, 188)
         self.audio_tower = usm.Conformer(usm.Config.from_hf(config["audio_config"]), weights)
-        self.embed_audio = embedder.MultimodalEmbedder(self.config, weights, "embed_audio.")
-        behind = field_of(config, "eoa_token_id", int, 262_272) - self.config.offset
-        if not 0 <= behind < self.config.vocabulary:
-            raise ModelFileError(f"config: eoa_token_id is not among the {self.config.vocabulary} ids of sounds")
-        self.end = self.embed_audio.hard[behind : behind + 1]
+        end_id = field_of(config, "eoa_token_id", int, 262_272)
+        self.embed_audio = embedder.MultimodalEmbedder(self.config, weights, "embed_audio.", end_id)
+        self.end = self.embed_audio.end
 
     def __call__(self, features: F32, frames: int | None = None) -> F32:
         """Log-mel bands [frames, bands] -> the sound's own soft tokens [rows, hidden]; `frames`: see the tower."""

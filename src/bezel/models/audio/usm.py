@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -307,7 +308,8 @@ class Conformer:
     def __init__(self, config: Config, weights: Weights, prefix: str = "audio_tower.") -> None:
         self.config, self.ops = config, weights.kernels
         self.subsample_conv_projection = SubSampleConvProjection(config, weights, f"{prefix}subsample_conv_projection")
-        self.conformer = [Block(config, weights, f"{prefix}conformer.{i}") for i in range(config.layers)]
+        names = (f"{prefix}conformer.{i}" for i in range(config.layers))
+        self.conformer = weights.in_turn([partial(Block, config, weights, name) for name in names])
 
     def __call__(self, features: F32, frames: int | None = None) -> F32:
         """Log-mel bands [frames, bands] of one sound -> [rows_out(frames), hidden].
