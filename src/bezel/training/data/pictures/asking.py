@@ -185,10 +185,7 @@ def _chart(rng: random.Random, split: Split, kind: Kind) -> tuple[Chart, Topic, 
     ordered = kind == "line" or (kind == "bar" and rng.random() < 0.15)
     topic = topics.times(rng, count) if ordered else topics.categories(rng, split, count)
     count = len(topic.labels)
-    if kind == "pie":
-        values = _shares(rng, count)
-    else:
-        values = _series(rng, count, trend)
+    values = _shares(rng, count) if kind == "pie" else _series(rng, count, trend)
     chosen = replace(looks.look(rng, split, kind, count), zero=trend == "steady" or rng.random() < 0.75)
     return Chart(kind, topic.title if rng.random() < 0.93 else "", topic.labels, values, chosen), topic, trend
 
@@ -228,9 +225,9 @@ def _series(rng: random.Random, count: int, trend: str | None) -> tuple[float, .
         values = tuple(max(0.0, round(top * each / fine) * fine) for each in raw)
         if trend == "steady" and max(values) - min(values) > 0.08 * max(values):
             continue
-        if trend == "steady" or _clear(list(values), 0.07 * max(values)) or (trend and len(set(values)) == count):
-            if max(values) > 0:
-                return values
+        seen = trend == "steady" or (trend and len(set(values)) == count) or _clear(list(values), 0.07 * max(values))
+        if seen and max(values) > 0:
+            return values
 
 
 def _asked(rng: random.Random, split: Split, chart: Chart, topic: Topic, trend: str | None) -> list[Asked]:

@@ -54,7 +54,8 @@ class Look:
         unknown = set(row) - {field.name for field in fields(cls)}
         if unknown:
             raise BezelError(f"a chart's look has no {sorted(unknown)[0]!r}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+        return cls(**given)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ def for_training(folder: Path = FOLDER) -> tuple[str, ...]:
     found = {path.stem: str(path) for kind in ("ttf", "otf") for path in sorted(folder.rglob(f"*.{kind}"))}
     faces = tuple(found[face] for face in FACES if face in found)
     if not faces:
-        raise BezelError(
-            f"{folder}: none of the fonts to train with is here; install fonts-dejavu and fonts-liberation"
-        )
+        raise BezelError(f"{folder}: no font to train with is here; install fonts-dejavu and fonts-liberation")
     return faces
 
 

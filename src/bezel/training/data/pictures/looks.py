@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import random
 from dataclasses import replace
+from typing import Any
 
 from bezel.training.data.example import Split, held_out
 from bezel.training.data.pictures import fonts
@@ -37,7 +38,7 @@ def colours(rng: random.Random, split: Split, count: int, dark: bool) -> tuple[s
 def look(rng: random.Random, split: Split, kind: Kind, count: int) -> Look:
     """A chart's look: which combinations of LAYOUTS it may have depends on the split."""
     while True:
-        flags = {name: rng.random() < (0.2 if name == "dark" else 0.35) for name in LAYOUTS}
+        flags: dict[str, Any] = {name: rng.random() < (0.2 if name == "dark" else 0.35) for name in LAYOUTS}
         flags["horizontal"] &= kind == "bar"
         flags["legend"] &= kind != "line"
         flags["grid"] &= kind != "pie"

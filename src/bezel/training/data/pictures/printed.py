@@ -11,12 +11,13 @@ from bezel.training.data.pictures.canvas import Canvas, length
 from bezel.training.data.pictures.charts import SMALLEST, fitting
 from bezel.training.data.pictures.seen import Asked, Seen
 
-READ = tuple(
-    verb + what + end
-    for verb in ("Read ", "Write down ", "Copy ", "Give me ", "Transcribe ", "Type out ")
-    for what in ("the text", "what is written here", "the words", "what it says", "what is printed", "this")
-    for end in (".", "", ", please.")
-) + (
+READ = (
+    *(
+        verb + what + end
+        for verb in ("Read ", "Write down ", "Copy ", "Give me ", "Transcribe ", "Type out ")
+        for what in ("the text", "what is written here", "the words", "what it says", "what is printed", "this")
+        for end in (".", "", ", please.")
+    ),
     "What does it say?",
     "What does the sign say?",
     "What is written here?",
@@ -36,15 +37,19 @@ PRICE = (
     "And the {item}?",
     "Tell me the price of the {item}.",
 )
-SIGNS = (
-    *("EXIT", "STOP", "OPEN", "CLOSED", "PUSH", "PULL", "SALE", "NO SMOKING", "WET FLOOR", "KEEP LEFT", "KEEP RIGHT"),
-    *("ONE WAY", "NO PARKING", "TICKETS", "PLATFORM", "GATE", "TOILETS", "INFORMATION", "LIFT", "STAIRS", "PRIVATE"),
-    *("Bakery", "Pharmacy", "Library", "Museum", "Station", "Market", "School", "Hotel", "Bank", "Post office", "Café"),
-    *("Entrance", "Reception", "Please wait", "Do not enter", "Mind the step", "Back soon", "For rent", "Fresh bread"),
-)
 ITEMS = tuple(item for group in ("fruit", "drink", "food") for item in topics.GROUPS[group])
-_PAPERS = (("#ffffff", "#111111"), ("#fdf6e3", "#333333"), ("#f2f2f2", "#1a237e"), ("#ffffff", "#7b1e1e"))
-_BOARDS = (("#1b5e20", "#ffffff"), ("#b71c1c", "#ffffff"), ("#0d47a1", "#ffffff"), ("#fbc02d", "#111111"))
+_PAPERS: tuple[tuple[str, str], ...] = (
+    ("#ffffff", "#111111"),
+    ("#fdf6e3", "#333333"),
+    ("#f2f2f2", "#1a237e"),
+    ("#ffffff", "#7b1e1e"),
+)
+_BOARDS: tuple[tuple[str, str], ...] = (
+    ("#1b5e20", "#ffffff"),
+    ("#b71c1c", "#ffffff"),
+    ("#0d47a1", "#ffffff"),
+    ("#fbc02d", "#111111"),
+)
 _BOARDS += (("#212121", "#ffeb3b"), ("#37474f", "#eceff1"))
 
 
@@ -62,7 +67,7 @@ def sample(rng: random.Random, split: Split) -> Seen:
 
 def _sign(rng: random.Random, split: Split) -> list[str]:
     if rng.random() < 0.5:
-        lines = [rng.choice(SIGNS)]
+        lines = [rng.choice(topics.SIGNS)]
     else:
         lines = [_cased(rng, words.made_up(rng, split)) for _ in range(rng.randint(1, 2))]
     if rng.random() < 0.35:
@@ -82,9 +87,7 @@ def _word(rng: random.Random, split: Split) -> str:
     return _cased(rng, word) + rng.choice(("", "", "", "", ".", ",", "!", "?", ":"))
 
 
-_KNOWN = tuple(word for group in topics.GROUPS.values() for word in group) + tuple(
-    "the a of to and in is for you we at on no all open from until please new free day time room near left right".split()
-)
+_KNOWN = (*(word for group in topics.GROUPS.values() for word in group), *topics.SMALL_WORDS)
 
 
 def _cased(rng: random.Random, word: str) -> str:

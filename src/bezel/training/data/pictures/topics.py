@@ -6,42 +6,17 @@ Labels are read off pictures, so a third of all are made-up words, which no list
 from __future__ import annotations
 
 import random
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
 
 from bezel.training.data import words
 from bezel.training.data.example import Split
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-GROUPS: dict[str, tuple[str, ...]] = {
-    "city": tuple(
-        "Rome Paris Lyon Oslo Turin Porto Lima Cairo Delhi Quito Milan Bern Vienna Madrid London Tokyo".split()
-    ),
-    "country": tuple("Spain Italy France Peru Chile India Japan Kenya Ghana Egypt China Norway Brazil Cuba".split()),
-    "person": tuple("Ana Ben Carla Tom Eva Sam Kim Nora Otto Ivan Mia Leo Zoe Max Lena Paul Hugo Rosa Luca".split()),
-    "day": DAYS,
-    "month": MONTHS,
-    "team": tuple("Reds Blues Greens Whites Lions Bears Hawks Wolves Sharks Owls Foxes Kings Stars".split()),
-    "fruit": tuple("Apple Pear Plum Grape Lemon Melon Kiwi Mango Cherry Peach Banana Fig Orange Berry".split()),
-    "drink": tuple("Tea Coffee Milk Juice Water Cocoa Soda Wine Beer Mate".split()),
-    "food": tuple("Bread Rice Pasta Soup Salad Pizza Cheese Eggs Fish Toast Cake Beans Corn Wheat".split()),
-    "animal": tuple("Cats Dogs Birds Fish Hens Cows Goats Sheep Bees Horses Pigs Ducks Frogs".split()),
-    "subject": tuple("Math Art Music History Sport Latin Physics Drama Biology".split()),
-    "colour": tuple("Red Blue Green Black White Pink Gold Brown Grey Purple".split()),
-    "tree": tuple("Oak Pine Birch Beech Elm Maple Cedar Ash Willow".split()),
-    "shop": tuple("North South East West Centre Harbour Station Airport Mall".split()),
-    "way": tuple("Car Train Bike Foot Bus Tram Plane Boat Metro Taxi".split()),
-    "answer": ("Yes", "No", "Maybe", "Unsure", "Never", "Often", "Always"),
-    "use": tuple("Rent Food Travel Fun Heat Light Work Sleep Play Other Paper Glass Metal Books Clothes".split()),
-    "song": tuple("Rock Jazz Pop Folk Blues Soul Opera Dance Techno".split()),
-}
-COUNTED = (
-    *("Sales", "Visitors", "Rain", "Votes", "Goals", "Points", "Tickets", "Books sold", "Students", "Emails", "Steps"),
-    *("Orders", "Calls", "Hours", "Cars", "Passengers", "Price", "Cost", "Income", "Budget", "Energy use", "Exports"),
-    *("Downloads", "Members", "Births", "Trees planted", "Sunny days", "Snow", "Weight", "Height", "Length", "Speed"),
-    *("Temperature", "Rent", "Savings", "Profit", "Waste", "Water used", "Cups", "Minutes late", "Bread sold", "Fish"),
-    *("Guests", "Letters", "Meals", "Repairs", "Wins", "Losses", "Homework", "Patients", "Boats", "Bees", "Seats"),
-)
+_DATA = tomllib.loads(resources.files(__package__).joinpath("topics.toml").read_text("utf-8"))
+GROUPS: dict[str, tuple[str, ...]] = {name: tuple(words.split()) for name, words in _DATA["groups"].items()}
+MONTHS, DAYS = GROUPS["month"], GROUPS["day"]
+COUNTED, SIGNS, SMALL_WORDS = (tuple(_DATA["lists"][name]) for name in ("counted", "signs", "small_words"))
 
 
 @dataclass(frozen=True)
