@@ -40,4 +40,5 @@ def recorded(sound: Sound, noise: Generator) -> Sound:
     if noise.random() < 0.67:
         sound = with_noise(sound, noise.uniform(10, 35), noise, noise.uniform(0, 1))
     loudness = 10 ** noise.uniform(-1.2, -0.05)
-    return (sound * (loudness / max(1e-6, np.abs(sound).max()))).astype(np.float32)
+    found: Sound = (sound * (loudness / max(1e-6, np.abs(sound).max()))).astype(np.float32)
+    return found
