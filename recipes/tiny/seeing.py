@@ -85,7 +85,9 @@ def prompts(folder: Path) -> Prompts:
                 (*asking.HIGHEST, *asking.LOWEST, *asking.VALUE, *asking.SHARE, *asking.TREND, *printed.READ)
             )
             one, counted = rng.choice([*topics.GROUPS]), rng.choice(topics.COUNTED).lower()
-            texts.append("user\n" + form.format(one=one, counted=counted, label="") + "\nmodel\nrising\nfalling\nsteady")
+            texts.append(
+                "user\n" + form.format(one=one, counted=counted, label="") + "\nmodel\nrising\nfalling\nsteady"
+            )
         tokenizers.trained_on(texts, PIECES, CONTROL, tokenizers.WITH_SPACES).save(str(path))
     return Prompts(folder, "image", ImageForm(TOKENS).parts(0))
 
