@@ -24,12 +24,12 @@ from recipes.tiny.prompts import Prompts
 from recipes.tiny.sounds import Recording
 
 TOKENS = 48
-"""Soft tokens of a sound, however short it is; 7.68 s."""
-FRAMES, ROWS_OF = 16 * TOKENS, 4 * TOKENS  # of bands, and of the conformer
+"""Soft tokens of a sound, however short it is: 7.68 s, though training hears less."""
+FRAMES = sounds.FRAMES
 SOUNDS = 24
-SHAPE = Shape(rows=8, length=512, answers=1024, window=256)
+SHAPE = Shape(rows=6, length=512, answers=1024, window=256)
 CONTROL = (*tokenizers.CONTROL, "<start_of_audio>", "<audio_soft_token>")
-PIECES = 1024
+PIECES = 768
 LAYERS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 
 
@@ -39,7 +39,7 @@ def config(pieces: int) -> Gemma3nConfig:
         "vocab_size": pieces,
         "vocab_size_per_layer_input": pieces,
         "hidden_size": 192,
-        "intermediate_size": 384,
+        "intermediate_size": 320,
         "num_hidden_layers": len(LAYERS),
         "num_attention_heads": 3,
         "num_key_value_heads": 1,
@@ -233,11 +233,12 @@ class Hears(torch.nn.Module):
         with torch.autocast("cpu", torch.bfloat16):
             rows = self._conformer(bands, frames)
             soft = model.embed_audio(inputs_embeds=rows[:, ::4])
-            number = torch.arange(TOKENS)[None, :] < ((frames + 15) // 16)[:, None]
+            heard = torch.arange(soft.shape[1])[None, :] < ((frames + 15) // 16)[:, None]
             ids_behind = torch.tensor([[model.embed_audio.vocab_offset, model.embed_audio.vocab_offset + 1]])
             end, filler = model.embed_audio(input_ids=ids_behind)[0]
-            soft = torch.where(number[:, :, None], soft, filler)
-            soft = torch.cat([soft, end.expand(len(soft), 1, -1)], 1).flatten(0, 1)
+            soft = torch.where(heard[:, :, None], soft, filler)
+            behind = filler.expand(len(soft), TOKENS - soft.shape[1], -1)
+            soft = torch.cat([soft, behind, end.expand(len(soft), 1, -1)], 1).flatten(0, 1)
             embedded = model.language_model.embed_tokens(ids)
             soft = soft.to(embedded.dtype)
             flat = torch.cat([embedded.flatten(0, 1), torch.zeros_like(soft)]).index_copy(0, places, soft)
@@ -258,7 +259,7 @@ class Hears(torch.nn.Module):
         return torch.where(ids == CONTROL.index("<audio_soft_token>"), 0, ids)
 
     def _conformer(self, bands: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """The tower's rows before every fourth is kept, [n, ROWS_OF, width]."""
+        """The tower's rows before every fourth is kept, [n, FRAMES / 4, width]."""
         tower = self.model.model.audio_tower
         rows = tower.subsample_conv_projection(bands)
         padding = torch.arange(rows.shape[1])[None, :] * 4 >= frames[:, None]

@@ -36,7 +36,7 @@ def config(pieces: int) -> Gemma3Config:
     text = {
         "vocab_size": pieces,
         "hidden_size": 192,
-        "intermediate_size": 512,
+        "intermediate_size": 416,
         "num_hidden_layers": 5,
         "num_attention_heads": 3,
         "num_key_value_heads": 1,

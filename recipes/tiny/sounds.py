@@ -19,7 +19,7 @@ from bezel.training.data.speech import phrases, rooms, voices
 from bezel.training.data.speech.phrases import Phrase
 
 SHARD = 250
-LONGEST = 7.6  # seconds that the model hears
+FRAMES = 480  # at most: 4.8 s
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ def record(rng: random.Random, split: Split) -> Recording:
         phrase = phrases.sample(rng, split)
         sound = voices.speak(phrase.text, voices.choose(rng, split, phrase.language))
         sound = rooms.recorded(sound, np.random.default_rng(rng.randrange(1 << 32)))
-        if len(sound) < LONGEST * voices.RATE:
-            return Recording(LogMel()(sound).astype(np.float16), phrase)
+        frames = LogMel()(sound)
+        if len(frames) <= FRAMES:
+            return Recording(frames.astype(np.float16), phrase)
 
 
 def make(folder: Path, split: Split, count: int) -> None:
