@@ -1,4 +1,4 @@
-"""Loads the 50 charts and 50 recordings made by hand: frozen before anything was trained on their like, never trained on.
+"""Loads the 50 charts and 50 recordings made by hand: frozen before anything was trained on their like, never learned.
 
 A chart's look is what the generator takes; a recording is spoken by espeak-ng with the voice that it names.
 """
