@@ -84,6 +84,13 @@ def test_answers_about_charts_are_on_the_chart() -> None:
     assert tasks == {"highest", "lowest", "trend", "value"}
 
 
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_every_chart_has_a_question(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "draw", lambda chart: chart)
+    rng = random.Random(8)
+    assert all(asking.sample(rng, split).asked for _ in range(1500))
+
+
 def test_printed_text_is_what_the_answer_says() -> None:
     rng = random.Random(5)
     for _ in range(40):

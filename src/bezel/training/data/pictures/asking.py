@@ -194,7 +194,7 @@ def _shares(rng: random.Random, count: int) -> tuple[float, ...]:
     while True:
         cuts = sorted(rng.sample(range(5, 96), count - 1))
         shares = [b - a for a, b in zip([0, *cuts], [*cuts, 100], strict=True)]
-        if min(shares) >= 5 and _clear(shares, 4):
+        if min(shares) >= 5 and _clear(shares, 6):
             return tuple(shares)
 
 
