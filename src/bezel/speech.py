@@ -48,7 +48,7 @@ def write_down(
     """
     if not len(samples):
         raise InvalidRequestError("the sound has no samples; send a recording")
-    question = _question(language, into)
+    question = question_of(language, into)
     texts: list[str] = []
     times: list[tuple[float, float]] = []
     for piece in pieces_of(samples, rate, longest, min(_OVERLAP, longest / 8)):
@@ -72,7 +72,8 @@ def write_down(
     return Transcription("translate" if into else "transcribe", told, len(samples) / rate, tuple(segments))
 
 
-def _question(language: str | None, into: str | None) -> str:
+def question_of(language: str | None, into: str | None = None) -> str:
+    """What a model is asked about a sound in `language`; both are as `write_down` takes them."""
     spoken = f" in {_name(language)}" if language else ""
     if into is None:
         return f"Transcribe the following speech segment{spoken}. Write what is said, and nothing else."

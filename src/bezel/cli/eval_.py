@@ -1,13 +1,18 @@
-"""`bezel eval tiny`: the embedded model's held-out scores."""
+"""`bezel eval tiny`: the embedded models' held-out scores."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bezel.cli import options
+
+if TYPE_CHECKING:
+    from bezel.api import Model
+    from bezel.training.evaluation import Score
 
 
 def eval_(
@@ -15,23 +20,56 @@ def eval_(
     count: Annotated[int, typer.Option(min=1, help="Generated questions a set.")] = 200,
     threads: options.Threads = None,
     cache_type: options.CacheType = "f16",
+    mmproj: options.Mmproj = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print held-out scores on tiny's tasks: greedy answers, exactly right or wrong."""
+    """Print held-out scores on tiny's tasks: greedy answers, exactly right or wrong.
+
+    A model that sees is asked about charts and printed text, one that hears about speech (which espeak-ng speaks).
+    """
     from bezel.api import load
-    from bezel.training.evaluation import evaluate
-
-    loaded = load(model, threads=threads, cache=cache_type)
-
-    def answer(messages: object, tools: object) -> str:
-        result = loaded.chat(messages, tools=tools, temperature=0.0, max_tokens=400)  # type: ignore[arg-type]
-        return str(loaded.tokenizer.decode(result.token_ids))  # as the model wrote it, calls included
 
     scores = []
-    for score in evaluate(answer, count):
-        scores.append(score)
-        if not as_json:
-            target = f"  (asked for: {score.target:.0%})" if score.target is not None else ""
-            print(f"{score.name:<48} {score.right:>4} of {score.total:<4} {score.share:6.1%}{target}", flush=True)
+    for name, tower in _parts(model, mmproj):
+        for score in _scores(load(name, threads=threads, cache=cache_type, mmproj=tower), count):
+            scores.append(score)
+            if not as_json:
+                target = f"  (asked for: {score.target:.0%})" if score.target is not None else ""
+                print(f"{score.name:<48} {score.right:>4} of {score.total:<4} {score.share:6.1%}{target}", flush=True)
     if as_json:
         print(json.dumps([{"set": s.name, "right": s.right, "total": s.total, "target": s.target} for s in scores]))
+
+
+def _parts(model: str, mmproj: str | None) -> list[tuple[str, str | None]]:
+    """The models to be scored with their towers: of "tiny" all that are in this package."""
+    if model != "tiny":
+        return [(model, mmproj)]
+    from importlib import resources
+
+    folder = resources.files("bezel").joinpath("tiny")
+    found: list[tuple[str, str | None]] = [("tiny", mmproj)]
+    for name in ("tiny-sees", "tiny-hears"):
+        text = folder.joinpath(f"{name}.gguf")
+        if text.is_file():
+            found.append((str(text), str(folder.joinpath(f"mmproj-{name}.gguf"))))
+    return found
+
+
+def _scores(loaded: Model, count: int) -> Iterator[Score]:
+    from bezel.training.evaluation import evaluate
+    from bezel.training.media_evaluation import evaluate_pictures, evaluate_sounds
+
+    def answer(messages: Any, tools: Any = ()) -> str:
+        result = loaded.chat(messages, tools=tools, temperature=0.0, max_tokens=400)
+        return str(loaded.tokenizer.decode(result.token_ids))  # as the model wrote it, calls included
+
+    def about(kind: str, media: Any, question: str) -> str:
+        parts = [{"type": kind, kind: media}, {"type": "text", "text": question}]
+        return answer([{"role": "user", "content": parts}])
+
+    facts = loaded.describe()
+    if facts["images"]:
+        return evaluate_pictures(lambda picture, question: about("image", picture, question), count)
+    if facts["sounds"]:
+        return evaluate_sounds(lambda sound, question: about("audio", sound, question), count)
+    return evaluate(answer, count)

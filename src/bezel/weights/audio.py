@@ -14,6 +14,9 @@ from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.projectors import projectors
 
+SOFT_TOKENS = "bezel.audio.soft_tokens"
+"""GGUF's key for how many soft tokens a sound has, where those are not the 188 of published models."""
+
 
 def audio_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint | None:
     """A view of the tower and projection of Gemma 3n, closed as any checkpoint; None where there are none.
@@ -58,4 +61,7 @@ def _config(view: Checkpoint) -> Mapping[str, Any]:
     audio["sscp_conv_channel_size"] = tuple(view.info(tower.format(i)).columns for i in range(2))
     audio["vocab_size"] = view.info("embed_audio.embedding.weight").shape[0]
     hidden = field_of(view.metadata, "clip.audio.projection_dim", int)
-    return {"model_type": "gemma3n", "audio_config": audio, "text_config": {"hidden_size": hidden}}
+    config = {"model_type": "gemma3n", "audio_config": audio, "text_config": {"hidden_size": hidden}}
+    if SOFT_TOKENS in view.metadata:
+        config["audio_soft_tokens_per_image"] = field_of(view.metadata, SOFT_TOKENS, int)
+    return config

@@ -215,6 +215,34 @@ def vision_from_gguf(stored: Iterable[str], swapped: bool = False) -> dict[str, 
     return found
 
 
+def vision_to_gguf(canonical: str) -> str:
+    """The name in llama.cpp's file of a tensor of Gemma 3's image tower. Raises UnsupportedModelError."""
+    layers = {
+        f"vision_tower.encoder.layers.{{}}.{name}": f"v.blk.{{}}.{stored}" for stored, name in _VISION_LAYER.items()
+    }
+    projector = {name: stored for stored, name in _VISION_PROJECTOR.items()}
+    return projector.get(canonical) or _inverse(canonical, {name: stored for stored, name in _VISION.items()} | layers)
+
+
+def audio_to_gguf(canonical: str) -> str:
+    """The name in llama.cpp's file of a tensor of Gemma 3n's audio tower. Raises UnsupportedModelError."""
+    blocks = {f"audio_tower.conformer.{{}}.{name}": f"a.blk.{{}}.{stored}" for stored, name in _AUDIO_BLOCK.items()}
+    scale = re.fullmatch(r"audio_tower\.conformer\.(\d+)\.attention\.attn\.per_dim_scale", canonical)
+    if scale:
+        return f"a.blk.{scale[1]}.per_dim_scale.weight"
+    return _inverse(canonical, {name: stored for stored, name in _AUDIO.items()} | blocks)
+
+
+def _inverse(canonical: str, stored: Mapping[str, str]) -> str:
+    """By a table of names without their ending, and with {} for a layer's number."""
+    whole, _, ending = canonical.rpartition(".")
+    number = re.search(r"\.(\d+)\.", whole)
+    pattern = whole if whole in stored or number is None else whole.replace(number[0], ".{}.", 1)
+    if pattern not in stored or ending not in ("weight", "bias"):
+        raise UnsupportedModelError(f"tensor {canonical} has no name in llama.cpp's files of towers")
+    return f"{stored[pattern].format(number[1] if number else '')}.{ending}"
+
+
 _AUDIO = {
     "a.conv1d.0": "audio_tower.subsample_conv_projection.conv_0.conv",
     "a.conv1d.0.norm": "audio_tower.subsample_conv_projection.conv_0.norm",

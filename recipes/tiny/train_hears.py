@@ -1,0 +1,69 @@
+"""Trains tiny-hears on recordings that `recipes.tiny.sounds` made; stops and goes on from its last checkpoint.
+
+    python -m recipes.tiny.sounds RUN_FOLDER --count 16000
+    python -m recipes.tiny.train_hears RUN_FOLDER --steps 4000
+
+The conformer has a second task, to spell along, which teaches it to hear long before answers would.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+
+from recipes.tiny import hearing, sounds
+from recipes.tiny.run import Run
+
+
+@torch.no_grad()
+def scores(model: torch.nn.Module, folder: Path, count: int = 96) -> dict[str, float]:
+    """Answers about held-out voices of which every token is the most probable one, and the loss of spelling."""
+    rng, asked = random.Random(99), hearing.prompts(folder)
+    waiting = sounds.load(folder / "sounds", "held_out")[:count]
+    report = {}
+    for task in ("transcribed", "translated"):
+        place = 0 if task == "transcribed" else 1
+        left, right, losses = list(waiting), 0, []
+        while left:
+            part = left[: hearing.SOUNDS]
+            strands = [asked.strands(hearing.asked_about(each.phrase, rng)[place : place + 1]) for each in part]
+            batch, used = hearing.batch_of(part, strands, asked.start)
+            logits, spelled = run_on(model, batch)
+            right += len(used - batch.rows.wrong(logits))
+            losses.append(hearing.Hears.spelling_loss(spelled, batch).item())
+            left = [each for index, each in enumerate(left) if index not in used]
+        report[task] = round(right / len(waiting), 3)
+        report["spelling"] = round(sum(losses) / len(losses), 3)
+    return report
+
+
+def run_on(model: torch.nn.Module, batch: hearing.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of answers, and of letters."""
+    rows = batch.rows
+    return model(batch.bands, batch.frames, batch.places, rows.ids, rows.positions, rows.masks(), rows.places)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=4000, help="in all, over every run of this folder")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    model = hearing.Hears(len(hearing.prompts(options.folder).tokenizer))
+    run = Run(options.folder, model, options.steps, options.rate)
+    heard = hearing.Batches(options.folder, run.step)
+    batches = iter(torch.utils.data.DataLoader(heard, batch_size=None, num_workers=1, prefetch_factor=6))
+    compiled = torch.compile(model)
+
+    def loss_of(done: float) -> torch.Tensor:
+        batch = next(batches)
+        logits, spelled = run_on(compiled, batch)
+        return batch.rows.loss(logits) + 0.5 * model.spelling_loss(spelled, batch)
+
+    run.learn(loss_of, lambda: scores(compiled, options.folder))
+
+
+if __name__ == "__main__":
+    main()

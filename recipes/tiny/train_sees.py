@@ -1,0 +1,71 @@
+"""Trains tiny-sees on generated pictures; stops and goes on from its last checkpoint.
+
+    python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000
+
+Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to spell
+what is written where, which teaches it to read long before answers would.
+"""
+
+import argparse
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from bezel.training.data.pictures import asking, printed
+from bezel.training.data.pictures.seen import Seen
+from recipes.tiny import seeing
+from recipes.tiny.run import Run
+
+
+@torch.no_grad()
+def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
+    """Held-out answers of which every token is the most probable one, by task, and letters read by the second head."""
+    rng, asked = random.Random(99), seeing.prompts(folder)
+    examples = []
+    for number in range(count):
+        seen = (printed if number % 4 == 0 else asking).sample(rng, "held_out")
+        examples.append(seeing.example(Seen(seen.drawn, seen.asked[:1]), asked, rng))
+    right: dict[str, list[bool]] = defaultdict(list)
+    while examples:
+        batch, used = seeing.batch_of(examples, asked.start)
+        logits, spelled = run_on(model, batch)
+        wrong, there = batch.rows.wrong(logits), batch.letters > 0
+        right["letters"] += (spelled.argmax(-1)[there] == batch.letters[there]).tolist()
+        for index in used:
+            right[examples[index].task].append(index not in wrong)
+        examples = [each for index, each in enumerate(examples) if index not in used]
+    return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
+
+
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of answers, and of letters."""
+    rows = batch.rows
+    return model(batch.pictures, batch.places, rows.ids, rows.positions, seeing.masks(batch), rows.places)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=3000, help="in all, over every run of this folder")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = seeing.Sees(len(seeing.prompts(options.folder).tokenizer))
+    run = Run(options.folder, model, options.steps, options.rate)
+    drawn = seeing.Batches(options.folder, run.step, options.steps)
+    batches = iter(torch.utils.data.DataLoader(drawn, batch_size=None, num_workers=1, prefetch_factor=6))
+    compiled = torch.compile(model)
+
+    def loss_of(done: float) -> torch.Tensor:
+        batch = next(batches)
+        logits, spelled = run_on(compiled, batch)
+        return batch.rows.loss(logits) + 0.5 * model.spelling_loss(spelled, batch.letters)
+
+    run.learn(loss_of, lambda: scores(compiled, options.folder))
+
+
+if __name__ == "__main__":
+    main()

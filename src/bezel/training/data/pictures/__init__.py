@@ -1,0 +1,1 @@
+"""Pictures with questions about them: charts and short printed text."""

@@ -1,0 +1,87 @@
+"""What pictures are drawn on: shapes at four times the size, scaled down, with the place of every letter kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bezel.training.data.pictures.fonts import font
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SCALE = 4
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """A letter and where its middle is: 0 to 1 of the picture's width and height."""
+
+    character: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture (RGB) and the letters on it, in the order in which they were written."""
+
+    image: Image
+    glyphs: tuple[Glyph, ...]
+
+
+class Canvas:
+    """Draws in pixels of the finished picture, from its top left corner; colours are Pillow's."""
+
+    def __init__(self, width: int, height: int, background: str) -> None:
+        from PIL import Image, ImageDraw
+
+        self.width, self.height = width, height
+        self._image = Image.new("RGB", (width * SCALE, height * SCALE), background)
+        self._draw = ImageDraw.Draw(self._image)
+        self._glyphs: list[Glyph] = []
+
+    def rectangle(self, left: float, top: float, right: float, bottom: float, fill: str) -> None:
+        self._draw.rectangle(_large(left, top, right, bottom), fill)
+
+    def line(self, points: Sequence[Point], fill: str, width: float = 1.0) -> None:
+        flat = _large(*(number for point in points for number in point))
+        self._draw.line(flat, fill, max(1, round(width * SCALE)), joint="curve")
+
+    def disc(self, x: float, y: float, radius: float, fill: str) -> None:
+        self._draw.ellipse(_large(x - radius, y - radius, x + radius, y + radius), fill)
+
+    def wedge(self, x: float, y: float, radius: float, start: float, end: float, fill: str, edge: str) -> None:
+        """A slice of a pie; degrees go clockwise from three o'clock."""
+        self._draw.pieslice(_large(x - radius, y - radius, x + radius, y + radius), start, end, fill, edge, SCALE)
+
+    def text(self, x: float, y: float, text: str, face: str, size: int, fill: str, anchor: str = "mm") -> None:
+        """One line; `anchor` is Pillow's: (l, m, r) of the line and (t, m) of its height stand at x, y."""
+        large = font(face, size * SCALE)
+        self._draw.text((x * SCALE, y * SCALE), text, fill, large, anchor)
+        whole = large.getlength(text) / SCALE
+        left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * whole
+        middle = y + (size / 2 if anchor[1] == "t" else 0)
+        for index, character in enumerate(text):
+            before, behind = large.getlength(text[:index]) / SCALE, large.getlength(text[: index + 1]) / SCALE
+            place = (left + (before + behind) / 2) / self.width
+            if character != " ":
+                self._glyphs.append(Glyph(character, place, middle / self.height))
+
+    def finished(self) -> Drawn:
+        """The picture at its own size."""
+        from PIL import Image
+
+        return Drawn(self._image.resize((self.width, self.height), Image.Resampling.BOX), tuple(self._glyphs))
+
+
+def length(text: str, face: str, size: int) -> float:
+    """How wide a line is, in pixels."""
+    return font(face, size).getlength(text)
+
+
+def _large(*numbers: float) -> list[float]:
+    return [number * SCALE for number in numbers]

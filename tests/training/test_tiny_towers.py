@@ -1,0 +1,137 @@
+"""tiny-sees and tiny-hears at their own shapes: the recipe's forward is what our engine computes after the export."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bezel
+from bezel.generation.loop import all_logits
+from bezel.testing import instruction_sets
+from bezel.training.data.pictures import fonts
+from bezel.training.data.speech import phrases
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+export_towers = pytest.importorskip("recipes.tiny.export_towers")
+from recipes.tiny import hearing, packing, seeing, sounds, train_hears, train_sees  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+
+
+def random_weights(model: Any) -> Any:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "conv" not in name:
+                parameter.normal_(0, 0.08)
+    return model.eval()
+
+
+def exported(kind: str, model: Any, folder: Path) -> tuple[Path, Path]:
+    torch.save({"model": model.state_dict()}, folder / "checkpoint.pt")
+    return export_towers.export(kind, folder, folder / "out")
+
+
+def logits_of(model: Any, train: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """At the places of the one answer, in float32."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: autocast(kind, dtype, enabled=False))
+    with torch.no_grad():
+        logits, _ = train.run_on(model, batch)
+    return logits[: int(batch.rows.weights.sum())].numpy()
+
+
+def ours_of(loaded: bezel.Model, messages: Any, strands: packing.Strands) -> np.ndarray:
+    """Also checks that the prompt is the recipe's, token for token."""
+    ids, spans = loaded._backend._prompt(loaded.request(messages))
+    shared, [(prompt, answer)] = strands
+    assert ids == [*shared, *prompt]
+    return all_logits(loaded._backend.model, [*ids, *answer[:-1]], spans)[len(ids) - 1 :]
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, share: float) -> None:
+    assert found.shape == expected.shape and np.ptp(expected) > 1
+    assert np.abs(found - expected).max() < share * np.ptp(expected)
+
+
+def test_what_is_trained_sees_the_same_when_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    asked, rng = seeing.prompts(tmp_path), random.Random(3)
+    seen = seeing.draw(rng, "held_out", 1.0)
+    question = seen.asked[0]
+    example = seeing.example(type(seen)(seen.drawn, (question,)), asked, rng)
+    batch, used = seeing.batch_of([example], asked.start)
+    assert used == {0}
+    model = random_weights(seeing.Sees(len(asked.tokenizer)))
+    expected = logits_of(model, train_sees, batch, monkeypatch)
+    text, tower = exported("sees", model, tmp_path)
+    assert text.stat().st_size + tower.stat().st_size < 5.5e6
+    parts = [{"type": "image", "image": seen.drawn.image}, {"type": "text", "text": question.question}]
+    messages = [{"role": "user", "content": parts}]
+    for path, share in ((tmp_path / "out", 1e-4), (text, 0.03)):
+        loaded = bezel.load(str(path), cache="f32")
+        assert loaded.describe()["images"]
+        assert_close(ours_of(loaded, messages, example.strands), expected, share)
+    assert len(loaded.chat(messages, max_tokens=3, temperature=0.0).token_ids) > 0
+
+
+def test_what_is_trained_hears_the_same_when_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bezel.media.spectrograms import LogMel
+
+    sound = np.random.default_rng(5).normal(0, 0.1, 20_000).astype(np.float32)
+    frames = LogMel()(sound).astype(np.float16)
+    recording = sounds.Recording(frames, phrases.Phrase("it", "Dov'è la banca?", "Where is the bank?"))
+    asked = hearing.prompts(tmp_path)
+    question = hearing.asked_about(recording.phrase, random.Random(1))[0]
+    strands = asked.strands([question])
+    batch, used = hearing.batch_of([recording], [strands], asked.start)
+    assert used == {0}
+    model = random_weights(hearing.Hears(len(asked.tokenizer)))
+    expected = logits_of(model, train_hears, batch, monkeypatch)
+    text, tower = exported("hears", model, tmp_path)
+    assert text.stat().st_size + tower.stat().st_size < 5.5e6
+    parts = [{"type": "audio", "audio": sound}, {"type": "text", "text": question[0]}]
+    messages = [{"role": "user", "content": parts}]
+    for path, mmproj, share in ((tmp_path / "out", None, 0.01), (text, str(tower), 0.1)):
+        loaded = bezel.load(str(path), cache="f32", mmproj=mmproj)
+        assert loaded.describe()["sounds"]
+        assert_close(ours_of(loaded, messages, strands), expected, share)
+    assert len(loaded.chat(messages, max_tokens=3, temperature=0.0).token_ids) > 0
+
+
+def test_letters_are_found_in_the_quarters_of_soft_tokens() -> None:
+    from bezel.training.data.pictures.canvas import Canvas
+
+    canvas = Canvas(256, 256, "#ffffff")
+    canvas.text(8, 8, "H", fonts.BUILT_IN, 12, "#000000")  # in the first patch
+    canvas.text(24, 40, "7", fonts.BUILT_IN, 12, "#000000")  # second of the row, third row of patches
+    letters = seeing.letters_of(canvas.finished())
+    assert {(token, place) for token, place in zip(*np.nonzero(letters), strict=True)} == {(0, 0), (8, 4)}
+    assert seeing.LETTERS[letters[0, 0] - 1] == "H" and seeing.LETTERS[letters[8, 4] - 1] == "7"
+
+
+def test_a_batch_puts_pictures_at_the_places_of_their_documents(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    asked, rng = seeing.prompts(tmp_path), random.Random(4)
+    examples = [seeing.example(seeing.draw(rng, "train", 0.5), asked, rng) for _ in range(30)]
+    batch, used = seeing.batch_of(examples, asked.start)
+    assert 10 < len(used) <= seeing.PICTURES
+    soft = batch.rows.ids.flatten() == seeing.CONTROL.index("<image_soft_token>")
+    inside = batch.places[batch.places < soft.numel()]
+    assert sorted(inside.tolist()) == soft.nonzero().flatten().tolist()
+    assert len(set(batch.places.tolist())) == seeing.PICTURES * seeing.TOKENS
+    for number, index in enumerate(sorted(used)):
+        place = int(batch.places[number * seeing.TOKENS])
+        assert int(batch.rows.documents.flatten()[place]) == index
+        assert np.array_equal(batch.pictures[number].numpy(), examples[index].picture)
+    both = seeing.masks(batch)["full_attention"]
+    first = divmod(int(inside[0]), seeing.SHAPE.length)
+    assert both[first[0], 0, first[1], first[1] + seeing.TOKENS - 1], "a picture's first token sees its last"
+    assert not both[first[0], 0, first[1], first[1] + seeing.TOKENS], "but not what is behind"
