@@ -14,7 +14,7 @@ from transformers import AutoModel, Gemma3nConfig, Gemma3nForConditionalGenerati
 from transformers.models.gemma3n import modeling_gemma3n
 
 from bezel.speech import question_of
-from bezel.text.soft import SoundForm
+from bezel.text.soft import EndedForm
 from bezel.training.data.speech import phrases
 from bezel.training.scores import spoken_form
 from recipes.tiny import sounds
@@ -104,7 +104,7 @@ def prompts(folder: Path) -> Prompts:
         asked = [question_of(language, into) for language in (None, *phrases.LANGUAGES) for into in (None, "en")]
         texts += [f"user\n{question}\nmodel\n" for question in asked * 200]
         tokenizers.trained_on(texts, PIECES, CONTROL, tokenizers.WITH_SPACES).save(str(path))
-    return Prompts(folder, "audio", SoundForm(TOKENS + 1).parts())
+    return Prompts(folder, "audio", EndedForm.of_sound(TOKENS + 1).parts())
 
 
 def alphabet() -> str:
