@@ -243,9 +243,18 @@ class Model:
         """Logits after every token: float32 [T, vocabulary]."""
         return loop.all_logits(self._backend.model, token_ids)
 
-    def next_logits(self, token_ids: Sequence[int]) -> F32:
-        """Logits of what comes behind the tokens: float32 [vocabulary]."""
-        return loop.next_logits(self._backend.model, token_ids)
+    def next_logits(
+        self, token_ids: Sequence[int] | None = None, messages: Messages | None = None, **options: Any
+    ) -> F32:
+        """Logits of what comes behind token ids, or of the first token of an answer to messages: float32 [vocabulary].
+
+        One of the two is given. `options`: see `request`.
+        """
+        if (token_ids is None) == (messages is None):
+            raise InvalidRequestError("give either token_ids or messages")
+        if token_ids is not None:
+            return loop.next_logits(self._backend.model, token_ids)
+        return self._backend.next_logits(self.request(messages=messages, **options))
 
     def logprobs(self, token_ids: Sequence[int]) -> F32:
         """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""

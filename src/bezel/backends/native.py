@@ -16,6 +16,7 @@ from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import read_tokenizer
+from bezel.backends.paligemma import PaliGemmaEyes, prefix_of
 from bezel.backends.sources import opened_sound
 from bezel.backends.towers import Shown, Tower
 from bezel.backends.vision import Vision
@@ -25,15 +26,16 @@ from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
 from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError, UnsupportedInputError
-from bezel.generation.loop import generate
+from bezel.generation.loop import generate, next_logits
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
-from bezel.kernels.interface import CACHE_FORMATS, Format
+from bezel.kernels.interface import CACHE_FORMATS, F32, Format
 from bezel.kernels.library import Native
 from bezel.media.fetching import Sources
 from bezel.media.spectrograms import Sound
 from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
+from bezel.text.dialects.paligemma import PrefixTemplate
 from bezel.text.messages import MediaPart, media_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
 """What keys and values can be kept in: f16, q8_0, f32."""
 GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
+GREEDY = Sampling(temperature=0.0)
 
 
 class NativeBackend:
@@ -59,17 +62,20 @@ class NativeBackend:
         name: str,
         model: TextModel,
         tokenizer: Tokenizer,
-        template: ChatTemplate | None = None,
+        template: ChatTemplate | PrefixTemplate | None = None,
         sampling: Sampling = GEMMA_SAMPLING,
         kernels: Native | None = None,
         sequences: int = 8,
         draft: TextModel | None = None,
         why: str | None = None,
-        vision: Vision | None = None,
+        vision: Vision | PaliGemmaEyes | None = None,
         hearing: Hearing | None = None,
+        architecture: str | None = None,
     ) -> None:
         self.why = why
         """What was chosen to fit a budget or a profile; None where all was asked for."""
+        self.architecture = architecture
+        """The checkpoint's `model_type`; None where the model came from none."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
         self._kernels, self._draft = kernels, draft
@@ -118,19 +124,23 @@ class NativeBackend:
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             vision, hearing = _towers(checkpoint, mmproj, weights, model)
             media = [kind for kind, tower in (("image", vision), ("audio", hearing)) if tower]
-            template = ChatTemplate(tokenizer, chat_template(checkpoint), media)
+            architecture, prefixed = checkpoint.config["model_type"], isinstance(vision, PaliGemmaEyes)
+            template: ChatTemplate | PrefixTemplate = (
+                PrefixTemplate(tokenizer) if prefixed else ChatTemplate(tokenizer, chat_template(checkpoint), media)
+            )
             return cls(
                 name,
                 model,
                 tokenizer,
                 template,
-                sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
+                sampling_with(GREEDY if prefixed else GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
                 PROFILES[profile].sequences if profile else sequences,
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
                 chosen.why,
                 vision,
                 hearing,
+                architecture,
             )
         finally:
             checkpoint.close()
@@ -138,6 +148,11 @@ class NativeBackend:
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids that a request starts with. Raises as `_prompt`."""
         return self._prompt(request)[0]
+
+    def next_logits(self, request: Request) -> F32:
+        """Logits of the first token of an answer, float32 [vocabulary]. Raises as `_prompt`."""
+        ids, spans = self._prompt(request)
+        return next_logits(self.model, ids, spans)
 
     def release_towers(self) -> None:
         """Give back the memory of the towers; the next image or sound reads them again."""
@@ -168,8 +183,9 @@ class NativeBackend:
             return self._text_ids(request), []
         shown = [self._shown(part, request) for part in media_of(request.messages, self._towers)]
         layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
-        spans = [span for each in shown for span in each.spans]
-        return layout.ids, [span(start) for span, start in zip(spans, layout.starts, strict=True)]
+        made = [span for each in shown for span in each.spans]
+        spans = [span(start) for span, start in zip(made, layout.starts, strict=True)]
+        return layout.ids, [prefix_of(layout.ids, spans)] if layout.prefix else spans
 
     def _shown(self, part: MediaPart, request: Request) -> Shown:
         if part.kind == "image":
@@ -275,13 +291,14 @@ class NativeBackend:
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
         cache = self.model.cache_spec.format.name.lower()
         chosen = {"chosen": self.why} if self.why else {}
+        chosen |= {"architecture": self.architecture} if self.architecture else {}
         sizes = {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache}
         return sizes | {"images": self._vision is not None, "sounds": self._hearing is not None} | kernels | chosen
 
 
 def _towers(
     checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel
-) -> tuple[Vision | None, Hearing | None]:
+) -> tuple[Vision | PaliGemmaEyes | None, Hearing | None]:
     """A checkpoint's towers; one that is stored whole gets 8 bits beside a text model that is rounded already."""
     beside = fetch(parse_reference(mmproj)) if mmproj is not None else None
     rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
@@ -291,6 +308,8 @@ def _towers(
         heard = audio_of(checkpoint, beside)
         return None, Hearing(heard, weights.kernels, level, hidden) if heard else None
     seen = vision_of(checkpoint, beside)
+    if seen is not None and checkpoint.config["model_type"] == "paligemma":
+        return PaliGemmaEyes(seen, weights.kernels, level, hidden, model.context), None
     return Vision(seen, weights.kernels, level, hidden) if seen else None, None
 
 

@@ -1,4 +1,4 @@
-"""From a decoded picture to what an image tower takes, as Transformers' Gemma3ImageProcessor does it, with Pillow."""
+"""From a decoded picture to what an image tower takes, as Transformers' processors of Gemma 3 and SigLIP do it."""
 
 from __future__ import annotations
 
@@ -35,28 +35,36 @@ class PanAndScan:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a tower of `size` by `size` pixels takes: value / 255, less `mean`, over `std`, one a channel."""
+    """What a tower of `size` by `size` pixels takes: value / 255, less `mean`, over `std`, one a channel.
+
+    `resample` is one of Pillow's filters by its number: 2 is bilinear, 3 bicubic.
+    """
 
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     crops: PanAndScan = PanAndScan()
+    resample: int = 2
 
     @classmethod
-    def from_hf(cls, config: Mapping[str, Any], size: int) -> Preprocessing:
-        """Read a `preprocessor_config.json`; ModelFileError names a field that is wrong."""
+    def from_hf(cls, config: Mapping[str, Any], size: int, resample: int = 2) -> Preprocessing:
+        """Read a `preprocessor_config.json`, with `resample` where it names none; ModelFileError names a wrong field."""
+        found = resample if config.get("resample") is None else config["resample"]
+        if type(found) is not int or not 0 <= found <= 5:
+            raise ModelFileError(f"preprocessor_config: resample is {found!r}; the number of a Pillow filter is due")
         given = {name: config.get(f"pan_and_scan_{name}") for name in PanAndScan.__dataclass_fields__}
         for name, value in given.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
                 raise ModelFileError(f"preprocessor_config: pan_and_scan_{name} is {value!r}; a positive number is due")
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return cls(size, _channels(config, "image_mean"), _channels(config, "image_std"), PanAndScan(**chosen))
+        mean, std = _channels(config, "image_mean"), _channels(config, "image_std")
+        return cls(size, mean, std, PanAndScan(**chosen), found)
 
     def square(self, picture: Picture) -> Picture:
-        """The whole picture, squeezed to the tower's square (bilinear)."""
+        """The whole picture, squeezed to the tower's square."""
         from PIL import Image
 
-        return np.array(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BILINEAR))
+        return np.array(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling(self.resample)))
 
     def pixels(self, square: Picture) -> Pixels:
         """A square as the tower takes it."""

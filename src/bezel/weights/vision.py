@@ -14,7 +14,7 @@ from bezel.weights.gguf import GGUFFile
 
 
 def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint | None:
-    """A view of the tower and projector of Gemma 3, closed as any checkpoint; None where there are none.
+    """A view of the tower and projector of Gemma 3 or PaliGemma, closed as any checkpoint; None where there are none.
 
     Of a GGUF file the view is llama.cpp's `mmproj` file: `beside`, or of those in its folder whose names say so the
     smallest that is a tower for a text model of this width. Raises ModelFileError, UnsupportedModelError, and
@@ -30,7 +30,9 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
     if kind == "gemma3_text" and checkpoint.folder is None:
         return _beside(checkpoint)
     stored = names.vision_from_hugging_face(checkpoint.source.tensors)
-    if kind != "gemma3" or not stored:
+    if kind == "paligemma" and not stored:
+        raise ModelFileError(f"{checkpoint.path}: holds no image tower, without which PaliGemma does nothing; pull it again")
+    if kind not in ("gemma3", "shieldgemma2", "paligemma") or not stored:
         return None
     return replace(checkpoint, stored_names=stored, norms_lack_one=True)
 
