@@ -201,7 +201,9 @@ def vision_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     }
     width = config["text_config"]["hidden_size"]
     if config["model_type"] == "paligemma":
-        found |= {f"multi_modal_projector.linear.{kind}": (width, hidden)[:n] for kind, n in (("weight", 2), ("bias", 1))}
+        found |= {
+            f"multi_modal_projector.linear.{kind}": (width, hidden)[:n] for kind, n in (("weight", 2), ("bias", 1))
+        }
     else:
         found["multi_modal_projector.mm_input_projection_weight"] = (hidden, width)
         found["multi_modal_projector.mm_soft_emb_norm.weight"] = (hidden,)

@@ -221,7 +221,9 @@ def test_a_prefix_is_found_again_as_far_as_sliding_layers_have_all_of_it(model: 
     if not isinstance(model, Gemma2):
         pytest.skip("has no prefixes")
     least = pool(model.cache_spec, CONTEXT, 1, 7 + CONTEXT)
-    engine = Engine(model, 1, 7, {window: count + 6 * (window is None) for window, count in least.items()}, span=CONTEXT)
+    engine = Engine(
+        model, 1, 7, {window: count + 6 * (window is None) for window, count in least.items()}, span=CONTEXT
+    )
     image = _image(0, 2)
     prompt = [0] * image.length + [7] * (100 - image.length)
 
@@ -233,7 +235,7 @@ def test_a_prefix_is_found_again_as_far_as_sliding_layers_have_all_of_it(model: 
         return request.reused
 
     assert answered(b"one") == 0
-    assert answered(b"one") == 96 and 100 > 2 * WINDOW
+    assert answered(b"one") == 96
     assert answered(b"other", replace(image, embed=lambda: -image.embed())) == 0
 
 

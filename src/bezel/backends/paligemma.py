@@ -31,7 +31,9 @@ class PaliGemmaEyes(Tower):
     Raises ModelFileError for a config that contradicts itself or the text model.
     """
 
-    def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int, context: int) -> None:
+    def __init__(
+        self, view: Checkpoint, kernels: Kernels, level: Format | None, hidden_size: int, context: int
+    ) -> None:
         super().__init__(view, kernels, level)
         with view.named_in_errors():
             config = Config.from_hf(view.config)

@@ -24,7 +24,9 @@ def check(
     answer: Annotated[
         str | None, typer.Option(help="What was answered, to be judged in place of the question.")
     ] = None,
-    image: Annotated[Path | None, typer.Option("--image", "-i", help="An image to be judged, in place of a text.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", "-i", help="An image to be judged, in place of a text.")
+    ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(

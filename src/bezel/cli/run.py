@@ -17,6 +17,7 @@ from bezel.errors import InvalidRequestError
 if TYPE_CHECKING:
     from bezel.api import Model
     from bezel.backends.interface import Result
+    from bezel.cli.objects import Seen
     from bezel.cli.tools import Offered
     from bezel.tools import ToolRun
 
@@ -29,6 +30,10 @@ def run(
     audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
     pan_and_scan: Annotated[
         bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="PaliGemma's mask decoder (vae-oid.npz): --json shows the masks of objects, too."),
     ] = None,
     mmproj: options.Mmproj = None,
     system: options.System = None,
@@ -66,10 +71,12 @@ def run(
 ) -> None:
     """Answer one question. Text from a pipe and from files stands before the question."""
     question = _question(prompt or [], file or [])
+    from bezel.cli.objects import Seen, mask_decoder
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
-    messages = _showing(answering(question, options.cultures(culture), style, system), image or [], audio or [])
+    decoder, images = mask_decoder(masks, image or [], as_json), image or []
+    messages = _showing(answering(question, options.cultures(culture), style, system), images, audio or [])
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
@@ -92,7 +99,8 @@ def run(
             tool_choice=_choice(tool_choice) if tool_choice else None,
             pan_and_scan=pan_and_scan,
         )
-        _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)
+        seen = Seen(images, decoder) if loaded.describe().get("architecture") == "paligemma" else None
+        _answer(loaded, messages, found, max_rounds, stats, as_json, model, seen, stop=tuple(stop or ()), **asked)
 
 
 def _choice(text: str) -> Any:
@@ -108,6 +116,7 @@ def _answer(
     stats: bool,
     as_json: bool,
     name: str,
+    seen: Seen | None,
     **asked: Any,
 ) -> None:
     """Print an answer while it is written, or all of it as one JSON object."""
@@ -125,6 +134,7 @@ def _answer(
     usage = result.usage
     if as_json:
         record = {"model": name, **_fields(result, runs)}
+        record |= seen.objects(result.text) if seen else {}
         record |= {"memory": asdict(loaded.memory()), **options.chosen(loaded)}
         print(json.dumps(record, ensure_ascii=False))
         return

@@ -32,6 +32,7 @@ class Guarded:
 
         UnsupportedInputError for messages with sounds, or with images where no classifier of images is given.
         """
+        chat: list[Mapping[str, Any]]
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         sources = options.get("sources", Sources(files=True))
         asked = []

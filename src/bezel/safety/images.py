@@ -47,7 +47,9 @@ class ImageClassifier:
         `sources`: whether paths and web addresses are read. Raises MediaError where it cannot be read.
         """
         picture = opened_image(image, sources)
-        return Verdict.of({policy.key: self._probability(picture, policy.of_images) for policy in self._policies}, self.threshold)
+        return Verdict.of(
+            {policy.key: self._probability(picture, policy.of_images) for policy in self._policies}, self.threshold
+        )
 
     def _probability(self, picture: Any, guideline: str) -> float:
         """As Transformers' `ShieldGemma2ForImageClassification`, which shows an image in no crops."""

@@ -193,7 +193,7 @@ def text_defaults(model_type: Any, text_type: Any) -> Mapping[str, Any] | None:
     if half is None:
         return None
     known = isinstance(text_type, str) and text_type in _TEXT_DEFAULTS
-    return {"model_type": half} | _TEXT_DEFAULTS[text_type if known else half]
+    return {"model_type": half, **_TEXT_DEFAULTS[text_type if known else half]}
 
 
 _VISION = {

@@ -31,7 +31,9 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
         return _beside(checkpoint)
     stored = names.vision_from_hugging_face(checkpoint.source.tensors)
     if kind == "paligemma" and not stored:
-        raise ModelFileError(f"{checkpoint.path}: holds no image tower, without which PaliGemma does nothing; pull it again")
+        raise ModelFileError(
+            f"{checkpoint.path}: holds no image tower, without which PaliGemma does nothing; pull it again"
+        )
     if kind not in ("gemma3", "shieldgemma2", "paligemma") or not stored:
         return None
     return replace(checkpoint, stored_names=stored, norms_lack_one=True)
