@@ -14,6 +14,8 @@ from bezel.media.fetching import Sources
 from bezel.models.vision.masks import MaskDecoder
 from bezel.text.detections import Detection, detections
 
+PATHS = Sources(files=True)
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -31,9 +33,7 @@ class Found:
     mask: F32 | None = None
 
 
-def objects_in(
-    answer: str, image: Any, masks: MaskDecoder | None = None, sources: Sources = Sources(files=True)
-) -> list[Found]:
+def objects_in(answer: str, image: Any, masks: MaskDecoder | None = None, sources: Sources = PATHS) -> list[Found]:
     """The objects of an answer about `image`: a path, a file's bytes, a data URL, a PIL image or a uint8 array.
 
     `masks` decodes those of "segment". Raises MediaError where the image cannot be read.

@@ -48,7 +48,7 @@ class Preprocessing:
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], size: int, resample: int = 2) -> Preprocessing:
-        """Read a `preprocessor_config.json`, with `resample` where it names none; ModelFileError names a wrong field."""
+        """Read a `preprocessor_config.json`, with `resample` where it names none; ModelFileError says what is wrong."""
         found = resample if config.get("resample") is None else config["resample"]
         if type(found) is not int or not 0 <= found <= 5:
             raise ModelFileError(f"preprocessor_config: resample is {found!r}; the number of a Pillow filter is due")

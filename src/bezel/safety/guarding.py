@@ -9,7 +9,7 @@ from bezel.backends.sources import opened_image
 from bezel.errors import ContentBlockedError, UnsupportedInputError
 from bezel.media.fetching import Sources
 from bezel.safety.classifier import Classifier, Verdict
-from bezel.safety.images import ImageClassifier
+from bezel.safety.images import PATHS, ImageClassifier
 from bezel.text.messages import kind_of, media_of, normalise
 
 Messages = str | Sequence[Mapping[str, Any]]
@@ -34,7 +34,7 @@ class Guarded:
         """
         chat: list[Mapping[str, Any]]
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        sources = options.get("sources", Sources(files=True))
+        sources = options.get("sources", PATHS)
         asked = []
         for place, message in enumerate(chat):
             if message.get("role") == "user":

@@ -12,6 +12,7 @@ from bezel.media.fetching import Sources
 from bezel.safety.classifier import Verdict, checked_threshold, yes_and_no, yes_probability
 from bezel.safety.policies import named
 
+PATHS = Sources(files=True)
 _WANTED = "ShieldGemma 2; load google/shieldgemma-2-4b-it"
 
 
@@ -41,7 +42,7 @@ class ImageClassifier:
             raise UnsupportedModelError(f"images are judged by {_WANTED}, as a folder; this model is a {architecture}")
         self._answers = yes_and_no(model.tokenizer, _WANTED)
 
-    def check(self, image: Any, sources: Sources = Sources(files=True)) -> Verdict:
+    def check(self, image: Any, sources: Sources = PATHS) -> Verdict:
         """Judge an image: a path, a file's bytes, a data URL, a PIL image or a uint8 array [height, width, 3].
 
         `sources`: whether paths and web addresses are read. Raises MediaError where it cannot be read.

@@ -57,14 +57,10 @@ _SCALE_OF_ALTUP = "altup_correct_scale", "altup.correct_output_scale"
 _MODEL_TYPE = {"gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text", "gemma3n": "gemma3n_text"}
 NORMS_ARE_WHOLE = ("gemma3n", "gemma3n_text")
 """Model types whose Hugging Face checkpoints store the whole multiplier of a norm, not what it has over 1."""
-# As Transformers wrote them before its version 5 and since; a classifier has them behind one more "model.".
-_HF_PREFIXES = (
-    "model.language_model.model.",
-    "model.model.language_model.",
-    "language_model.model.",
-    "model.language_model.",
-    "model.",
-)
+# Of a text model alone, and beside towers as Transformers wrote it before its version 5 and since; a classifier
+# (ShieldGemma 2) has it behind one or two "model." more.
+_HF_PREFIX = re.compile(r"(?:model\.){1,3}(?:language_model\.)?(?:model\.)?|language_model\.model\.")
+_HF_TOWER_PREFIX = re.compile(r"(?:model\.){0,2}")
 
 
 def _layer_names(architecture: str) -> dict[str, str]:
@@ -124,13 +120,11 @@ def from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of the text part of a Hugging Face checkpoint."""
     names = {}
     for name in stored:
-        if name.removeprefix("model.").removeprefix("language_model.") == "lm_head.weight":
+        prefix = _HF_PREFIX.match(name)
+        if re.fullmatch(r"(?:model\.){0,2}(?:language_model\.)?lm_head\.weight", name):
             names["lm_head.weight"] = name
-            continue
-        for prefix in _HF_PREFIXES:
-            if name.startswith(prefix):
-                names[name.removeprefix(prefix)] = name
-                break
+        elif prefix:
+            names[name[prefix.end() :]] = name
     return names
 
 
@@ -138,7 +132,7 @@ def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of an image tower and its projector."""
     found = {}
     for name in stored:
-        canonical = name.removeprefix("model.").removeprefix("model.")
+        canonical = _HF_TOWER_PREFIX.sub("", name, count=1)
         canonical = canonical.replace("vision_tower.vision_model.", "vision_tower.", 1)
         if canonical.startswith(("vision_tower.", "multi_modal_projector.")):
             found[canonical] = name
