@@ -56,9 +56,9 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
-    A model with an image tower (Gemma 3 from 4B up, PaliGemma) takes images in messages, one with an audio tower (Gemma 3n)
-    sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
-    images: the one in the same folder with "mmproj" in its name).
+    A model with an image tower (Gemma 3 from 4B up, PaliGemma) takes images in messages, one with an audio tower
+    (Gemma 3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default
+    for images: the one in the same folder with "mmproj" in its name).
 
     Raises a `bezel.errors.BezelError` that says what to do next.
     """

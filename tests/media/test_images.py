@@ -161,3 +161,14 @@ def test_arrays_are_pictures_too(shape: tuple[int, ...]) -> None:
 def test_what_is_no_picture_is_refused(image: object) -> None:
     with pytest.raises(InvalidRequestError, match=r"an image"):
         picture_of(image)
+
+
+def test_the_filter_is_the_checkpoints_or_the_familys() -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8)
+    found = {number: Image.fromarray(picture).resize((32, 32), Image.Resampling(number)) for number in (2, 3)}
+    for config, default, expected in (({}, 2, 2), ({}, 3, 3), ({"resample": 3}, 2, 3), ({"resample": 2}, 3, 2)):
+        square = Preprocessing.from_hf(config, 32, default).square(picture)
+        np.testing.assert_array_equal(square, np.asarray(found[expected]))
+    for wrong in (6, -1, True, "bicubic"):
+        with pytest.raises(ModelFileError, match="resample is"):
+            Preprocessing.from_hf({"resample": wrong}, 32)
