@@ -49,6 +49,7 @@ PUBLIC = {
     ),
     "bezel.media.limits": ("Limits",),
     "bezel.media.fetching": ("fetch", "Sources"),
+    "bezel.objects": ("objects_in", "Found"),
     "bezel.weights.quantize": ("quantize",),
     "bezel.weights.slice_files": ("write_slice",),
 }

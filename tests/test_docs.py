@@ -6,14 +6,16 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import bezel
 from bezel.cli.main import app
 from bezel.kernels.interface import Format
+from bezel.models.vision import masks
 from bezel.prompts import cultures
-from bezel.testing import GEMMA3_VISION, vision_tensors, write_checkpoint, write_mmproj
+from bezel.testing import GEMMA3_VISION, PALIGEMMA2, vision_tensors, write_checkpoint, write_mmproj
 from bezel.weights.quantize import quantize
 
 FOLDER = Path(__file__).parent.parent / "docs"
@@ -46,7 +48,7 @@ def seeing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    for name, colour in (("before", "red"), ("after", "blue"), ("receipt", "white")):
+    for name, colour in (("before", "red"), ("after", "blue"), ("receipt", "white"), ("cat", "grey")):
         Image.new("RGB", (300, 270), colour).save(f"{name}.png")
     return str(write_checkpoint(tmp_path / "model", config=GEMMA3_VISION, prefix="language_model.model."))
 
@@ -61,15 +63,27 @@ def test_the_python_of_the_page_on_images_works(seeing: str, monkeypatch: pytest
         exec(compile(text, "vision.md", "exec"), names)
 
 
+def _write_mask_decoder(file: Path) -> None:
+    """A decoder of zeros."""
+    arrays = {"_vq_vae._embedding": np.zeros((128, 512), np.float32)}
+    for name, shape in masks._SHAPES.items():
+        outputs = shape[1] if int(name.split(".")[1]) in masks._TRANSPOSED else shape[0]
+        arrays |= {f"{name}.weight": np.zeros(shape, np.float32), f"{name}.bias": np.zeros(outputs, np.float32)}
+    np.savez(file, **arrays)
+
+
 def test_the_commands_of_the_page_on_images_work(seeing: str) -> None:
     from bezel.weights.checkpoint import open_checkpoint
 
     quantize(open_checkpoint(Path(seeing)), Path("gemma-3-4b-it-Q4_0.gguf"), Format.Q4_0)
     write_mmproj(Path("mmproj-model-f16.gguf"), vision_tensors(Path(seeing)))
+    pali = str(write_checkpoint(Path("pali"), config=PALIGEMMA2))
+    _write_mask_decoder(Path("vae-oid.npz"))
     commands = [line for text in blocks("vision.md", "sh") for line in text.splitlines()]
-    assert len(commands) == 2
+    assert len(commands) == 4
     for command in commands:
-        arguments = shlex.split(command.replace("google/gemma-3-4b-it", seeing))[1:]
+        here = command.replace("google/gemma-3-4b-it", seeing).replace("google/paligemma2-3b-mix-448", pali)
+        arguments = shlex.split(here, comments=True)[1:]
         done = CliRunner().invoke(app, [*arguments, "-n", "4"])
         assert done.exit_code == 0, done.output
 

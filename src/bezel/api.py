@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from bezel.backends.bench import Bench, bench
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
-from bezel.backends.openai import OpenAIBackend
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
@@ -23,6 +22,7 @@ from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
 
 if TYPE_CHECKING:
+    from bezel.backends.openai import OpenAIBackend
     from bezel.backends.transformers import TransformersBackend
     from bezel.text.subtitles import Segment, Transcription
     from bezel.tools import Tool, ToolRun, Transcript
@@ -63,11 +63,11 @@ def load(
     whose predicted memory is within it; `profile` "edge" chooses E2B, 8 bit where it fits and else 4, 2,048 tokens
     and one answer at a time. What is given beside them stays as it is; `describe()["chosen"]` says what was chosen.
 
-    A model with an image tower (Gemma 3 from 4B up, Gemma 3n) takes images in messages, one with an audio tower (Gemma
-    3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj` (default for
-    images of Gemma 3: the one in the same folder with "mmproj" in its name). Without `keep_towers` a tower is read for
-    each request anew and is gone before the model answers; of Gemma 3n's, no more than a block is in memory at a time.
-    Default: they are kept, but not with a profile.
+    A model with an image tower (Gemma 3 from 4B up, Gemma 3n, PaliGemma) takes images in messages, one with an audio
+    tower (Gemma 3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj`
+    (default for images of Gemma 3: the one in the same folder with "mmproj" in its name). Without `keep_towers` a tower
+    is read for each request anew and is gone before the model answers; of Gemma 3n's, no more than a block is in memory
+    at a time. Default: they are kept, but not with a profile.
 
     `backend` "transformers" runs the model on a torch `device` ("cuda", "mps", "cpu", ...). Others ask a model
     elsewhere: "openai" (any endpoint that speaks its protocol, at `base_url`), "vllm", "ollama", "google", "vertex" or
@@ -93,6 +93,7 @@ def load(
         _leave_out(backend, own | remote)
         return Model(TransformersBackend.load(model, level, context, device or "auto"))
     from bezel.backends.endpoints import endpoint
+    from bezel.backends.openai import OpenAIBackend
 
     place = endpoint(backend).at(base_url)
     _leave_out(backend, own | loading | {"device": device})
@@ -121,7 +122,7 @@ class Model:
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer: `encode(text)`, `decode(ids)`."""
-        return (self._native if isinstance(self._backend, OpenAIBackend) else self._backend).tokenizer
+        return getattr(self._backend, "tokenizer", None) or self._native.tokenizer
 
     def request(
         self,
@@ -287,9 +288,18 @@ class Model:
         """Logits after every token: float32 [T, vocabulary]."""
         return loop.all_logits(self._native.model, token_ids)
 
-    def next_logits(self, token_ids: Sequence[int]) -> F32:
-        """Logits of what comes behind the tokens: float32 [vocabulary]."""
-        return loop.next_logits(self._native.model, token_ids)
+    def next_logits(
+        self, token_ids: Sequence[int] | None = None, messages: Messages | None = None, **options: Any
+    ) -> F32:
+        """Logits of what comes behind token ids, or of the first token of an answer to messages: float32 [vocabulary].
+
+        One of the two is given. `options`: see `request`.
+        """
+        if (token_ids is None) == (messages is None):
+            raise InvalidRequestError("give either token_ids or messages")
+        if token_ids is not None:
+            return loop.next_logits(self._native.model, token_ids)
+        return self._native.next_logits(self.request(messages=messages, **options))
 
     def logprobs(self, token_ids: Sequence[int]) -> F32:
         """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""

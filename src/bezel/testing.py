@@ -173,13 +173,27 @@ GEMMA3_VISION = {
     },
     "mm_tokens_per_image": 16,
 }
+GEMMA1 = {
+    "model_type": "gemma",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+}
+GEMMA2 = GEMMA3 | {"model_type": "gemma2", "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}
+PALIGEMMA = {"model_type": "paligemma", "text_config": GEMMA1, "vision_config": GEMMA3_VISION["vision_config"]}
+PALIGEMMA2 = PALIGEMMA | {"text_config": GEMMA2}
 """Configs of tiny models in which every mechanism of their family is alive."""
 
 IMAGE_PIECES = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
+PALIGEMMA_PIECES = ("<image>", *(f"<loc{i:04d}>" for i in range(1024)), *(f"<seg{i:03d}>" for i in range(128)))
 
 
 def vision_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape, of the image tower and projector of a Gemma 3 with this config."""
+    """Tensor name -> shape, of the image tower and projector of a Gemma 3 or PaliGemma of this config."""
     tower = config["vision_config"]
     hidden, inner, patch = tower["hidden_size"], tower["intermediate_size"], tower["patch_size"]
     found: dict[str, tuple[int, ...]] = {
@@ -189,9 +203,15 @@ def vision_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
             (tower["image_size"] // patch) ** 2,
             hidden,
         ),
-        "multi_modal_projector.mm_input_projection_weight": (hidden, config["text_config"]["hidden_size"]),
-        "multi_modal_projector.mm_soft_emb_norm.weight": (hidden,),
     }
+    width = config["text_config"]["hidden_size"]
+    if config["model_type"] == "paligemma":
+        found |= {
+            f"multi_modal_projector.linear.{kind}": (width, hidden)[:n] for kind, n in (("weight", 2), ("bias", 1))
+        }
+    else:
+        found["multi_modal_projector.mm_input_projection_weight"] = (hidden, width)
+        found["multi_modal_projector.mm_soft_emb_norm.weight"] = (hidden,)
     linear = {f"self_attn.{part}": (hidden, hidden) for part in ("q_proj", "k_proj", "v_proj", "out_proj")}
     linear |= {"mlp.fc1": (inner, hidden), "mlp.fc2": (hidden, inner)}
     vectors = {name: shape[:1] for name, shape in linear.items()}
@@ -212,13 +232,14 @@ def write_checkpoint(
     prefix: str = "model.",
     control: Sequence[str] = (),
 ) -> Path:
-    """A Hugging Face folder of a random model (GEMMA3, GEMMA3N, GEMMA3_VISION) over bytes and control pieces.
+    """A Hugging Face folder of a random model (GEMMA3, GEMMA3_VISION, PALIGEMMA, ...) over bytes and control pieces.
 
     `vocabulary`: pieces at least; unused ones are added. `prefix` stands before the text model's tensors. `control`:
     pieces beside the usual ones.
     """
     sees = "vision_config" in config
-    special = [*CONTROL_PIECES, *control, *(IMAGE_PIECES if sees else ())]
+    shown = PALIGEMMA_PIECES if config["model_type"] == "paligemma" else IMAGE_PIECES
+    special = [*CONTROL_PIECES, *control, *(shown if sees else ())]
     pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz"]
     pieces += [f"<unused{number}>" for number in range(vocabulary - len(pieces))]
     text_config = {**config.get("text_config", config), "vocab_size": len(pieces)}

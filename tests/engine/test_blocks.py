@@ -198,3 +198,22 @@ def test_no_block_is_ever_lost(rng: random.Random, full: int, sliding: int) -> N
         blocks.free(key)
     check_blocks(blocks)
     assert all(group.available == group.count for group in blocks.groups.values())
+
+
+def test_inside_a_request_s_prefix_sliding_layers_need_every_block() -> None:
+    tokens = _tokens(6 * BLOCK + 5)
+    for prefix, reused in ((0, 6 * BLOCK), (len(tokens), 6 * BLOCK), (4 * BLOCK, 6 * BLOCK)):
+        blocks = _blocks()
+        _computed(blocks, 0, tokens)
+        blocks.free(0)
+        assert blocks.begin(1, tokens, prefix) == reused
+        first = blocks.tables([1])[WINDOW][0]
+        assert (first[0] >= 0) == (prefix > reused)
+    blocks = _blocks(sliding=8)
+    _computed(blocks, 0, tokens, segment=len(tokens))
+    blocks.free(0)
+    _computed(blocks, 1, _tokens(BLOCK, 9))
+    for _ in range(2):  # the oldest blocks of the sliding layers are taken by somebody else
+        blocks.groups[WINDOW].take()
+    assert blocks.begin(2, tokens, len(tokens)) == 0
+    assert blocks.begin(3, tokens) == 6 * BLOCK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
+from bezel.models.gemma2 import Gemma2
 from bezel.models.gemma3 import Gemma3
 from bezel.models.interface import Batch, CacheView, SoftSpan, TextModel
 from bezel.models.registry import build
-from bezel.testing import GEMMA3, GEMMA3N, check_blocks, instruction_sets, write_checkpoint
+from bezel.testing import GEMMA2, GEMMA3, GEMMA3N, check_blocks, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
 
 BUILT = bool(instruction_sets())
@@ -46,7 +48,7 @@ def _model(folder: Path, kernels: Any, config: Mapping[str, Any] = GEMMA3) -> Te
     return build(checkpoint.config, CheckpointWeights(checkpoint, kernels, level), CONTEXT)
 
 
-@pytest.fixture(scope="module", params=[GEMMA3, GEMMA3N], ids=lambda config: config["model_type"])
+@pytest.fixture(scope="module", params=[GEMMA2, GEMMA3, GEMMA3N], ids=lambda config: config["model_type"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextModel:
     if not BUILT and not os.environ.get("CI"):
         pytest.skip("the compiled kernels are not built")
@@ -100,6 +102,16 @@ def _request(rng: random.Random, sees: bool = False) -> Request:
     return Request(prompt, *chosen, spans=spans)
 
 
+def _prefixed(rng: random.Random) -> Request:
+    """As PaliGemma's: a prompt that is one span, an image and then tokens, some of which are alike."""
+    image, family = _image(0, rng.randint(0, 2)), random.Random(rng.randint(0, 1))
+    tokens = [family.randrange(285) for _ in range(rng.choice((1, 5, 40)))]
+    key = repr((image.key, tokens)).encode()
+    span = replace(image, length=image.length + len(tokens), key=key, soft=image.length, prefix=True)
+    sampling = Sampling(temperature=rng.choice((0.0, 0.9)), top_k=40, seed=rng.randint(0, 3))
+    return Request([0] * image.length + tokens, sampling, rng.randint(1, 40), range(5), spans=[span])
+
+
 class _Half:
     """Proposes what the loop answers, with every third token wrong."""
 
@@ -145,12 +157,15 @@ def test_any_schedule_gives_the_tokens_of_the_loop(
     model: TextModel, rng: random.Random, tight: bool, sequences: int
 ) -> None:
     budget = rng.choice((1, 2, 7, 16, 31, 32, 33, 64, 100, 512))
-    span = IMAGE if isinstance(model, Gemma3) else 0
+    span = IMAGE if isinstance(model, Gemma3) else CONTEXT if isinstance(model, Gemma2) else 0
     least = pool(model.cache_spec, CONTEXT, 1, budget + span)
     spare = 3 if tight else 60
     blocks = {window: n + rng.randint(0, spare) for window, n in least.items()}
     engine = Engine(model, sequences, budget, blocks, rng.choice((0, 1, 9)), span)
-    requests = [_request(rng, sees=bool(span)) for _ in range(32)]
+    prefixed = rng.random() if isinstance(model, Gemma2) else 0.0
+    requests = [
+        _prefixed(rng) if rng.random() < prefixed else _request(rng, sees=isinstance(model, Gemma3)) for _ in range(32)
+    ]
     _speculate(model, rng, requests)
     coming, arrival, cancelling = list(requests), rng.choice((0.05, 0.3, 1.0)), rng.choice((0.0, 0.0, 0.02))
     ended: dict[int, Progress] = {}
@@ -200,6 +215,28 @@ def test_an_image_is_a_prefix_of_its_own_and_is_found_from_its_middle(model: Tex
     assert answered(prompt, one) == (32, first)
     changed = [7] * 6 + [0] * other.length + [9, 8]
     assert answered(changed, other)[0] == 0, "another image's keys were taken for its own"
+
+
+def test_a_prefix_is_found_again_as_far_as_sliding_layers_have_all_of_it(model: TextModel) -> None:
+    if not isinstance(model, Gemma2):
+        pytest.skip("has no prefixes")
+    least = pool(model.cache_spec, CONTEXT, 1, 7 + CONTEXT)
+    engine = Engine(
+        model, 1, 7, {window: count + 6 * (window is None) for window, count in least.items()}, span=CONTEXT
+    )
+    image = _image(0, 2)
+    prompt = [0] * image.length + [7] * (100 - image.length)
+
+    def answered(key: bytes, rows: SoftSpan = image) -> int:
+        span = replace(rows, length=100, key=key, soft=image.length, prefix=True)
+        request = Request(prompt, Sampling(temperature=0.0), 4, spans=[span])
+        engine.add(request)
+        assert _run(engine)[request.id] == _alone(model, request)
+        return request.reused
+
+    assert answered(b"one") == 0
+    assert answered(b"one") == 96
+    assert answered(b"other", replace(image, embed=lambda: -image.embed())) == 0
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, IMAGE + 1), (3, 8), (-1, 2), (2, 0)])

@@ -13,7 +13,7 @@ from bezel.generation.cache import Cache
 from bezel.generation.steps import MOST_TAPES, Steps
 from bezel.kernels.interface import Format
 from bezel.kernels.library import Native
-from bezel.models.interface import Batch, TextModel
+from bezel.models.interface import Batch, SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.testing import GEMMA3, GEMMA3N, instruction_sets, write_checkpoint
 from bezel.weights.checkpoint import CheckpointWeights, open_checkpoint
@@ -82,6 +82,20 @@ def test_small_batches_of_any_segments_equal_forward_passes_bit_for_bit(model: T
         np.testing.assert_array_equal(steps.forward(batch, taped.view(places)), expected)
         assert len(steps._recorded) <= MOST_TAPES
     assert len(steps._recorded) == MOST_TAPES
+
+
+@pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")
+def test_rows_of_a_prefix_are_no_replay_of_others(model: TextModel) -> None:
+    cache, steps = Cache(model.cache_spec, 96), Steps(model)
+    cache.begin(0)
+    tokens = list(range(40))  # more than the window
+    prefix = SoftSpan(0, 40, b"", lambda: np.zeros((0, 64), np.float32), soft=0, prefix=True)
+    model.forward(Batch.of([(tokens, 0, False)], [[prefix]]), cache.view([(0, 0, 40)]))
+    view, rows = cache.view([(0, 36, 4)]), (tokens[36:], 36, True)
+    expected = model.forward(Batch.of([rows], [[prefix]]), view)
+    causal = steps.forward(Batch.of([rows]), view).copy()
+    np.testing.assert_array_equal(steps.forward(Batch.of([rows], [[prefix]]), view), expected)
+    assert not np.array_equal(causal, expected)
 
 
 @pytest.mark.skipif(not SETS, reason="the compiled kernels are not built")

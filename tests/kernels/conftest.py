@@ -156,13 +156,11 @@ SETS = [*HERE, *(EMULATED if HERE and not os.environ.get("BEZEL_ISA") else [])]
     params=SETS or [("missing", None)],
     ids=lambda of: of[0] if of[1] is None else f"{of[0]} on {of[1]}",
 )
-def native(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, emulated: Callable[[str], Emulated]
-) -> Callable[..., Native]:
-    """native(threads=None) -> Native, on one instruction set."""
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Native]:
+    """native(threads=None) -> Native, on one instruction set. Without an emulator those of this machine are tested."""
     isa, processor = request.param
     if processor is not None:
-        run_elsewhere(emulated(processor), monkeypatch)
+        run_elsewhere(request.getfixturevalue("emulated")(processor), monkeypatch)
     return partial(Native, isa=isa)
 
 

@@ -172,3 +172,46 @@ def test_spans_agree_and_a_row_does_not_depend_on_who_stands_beside_it(
     nowhere = replace(view, tables=(np.concatenate([view.tables[0][:9], np.int32([-1])]),))
     with pytest.raises(ValueError, match="block table"):
         kernels.attention(q[100:], nowhere, [Segment(0, 100, 200, spans[1:])], 0.3, window, None)
+
+
+@pytest.mark.parametrize("window", [None, 9])
+def test_rows_of_a_prefix_see_all_of_it_whatever_the_window_is(window: int | None) -> None:
+    view, q = filled(Format.F32, 40, 1, 8), normal(14, 40, 1, 8)
+    found = REFERENCE.attention(q, view, [Segment(0, 0, 40, ((0, 25),), prefix=25)], 0.4, window, None)
+    keys, values = normal(12, 40, 8).astype(np.float64), normal(13, 40, 8).astype(np.float64)
+    row, key = np.arange(40)[:, None], np.arange(40)[None]
+    causal = (key <= row) & (key > row - (window or 40))
+    seen = np.where(row < 25, key < 25, causal)
+    scores = np.where(seen, q[:, 0].astype(np.float64) @ keys.T * 0.4, -np.inf)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, weights @ values / weights.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+@BUILT
+@pytest.mark.parametrize("format", CACHE_FORMATS)
+@pytest.mark.parametrize("window", [None, 33, 60, 300])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (2, 2), (20, 1)])
+def test_prefixes_agree_and_a_row_does_not_depend_on_who_stands_beside_it(
+    native: Sets, format: Format, window: int | None, heads: int, kv_heads: int
+) -> None:
+    kernels, end = native(threads=2), 230
+    view, q = filled(format, 300, kv_heads, 32), normal(15, 300, heads, 32) * 2
+    whole = [Segment(0, 0, 300, ((0, end),), prefix=end)]
+    together = kernels.attention(q, view, whole, 0.3, window, 5.0)
+    np.testing.assert_allclose(together, REFERENCE.attention(q, view, whole, 0.3, window, 5.0), atol=2e-5)
+    for start, behind in ((0, end), (40, end), (end - 1, 260), (end, 300), (299, 300)):
+        part = Segment(0, start, behind - start, ((0, end),) if start < end else (), end if start < end else 0)
+        found = kernels.attention(q[start:behind], view, [part], 0.3, window, 5.0)
+        np.testing.assert_array_equal(found, together[start:behind])
+    index = np.array([4, 120, 229, 230, 299], np.int32)
+    picked = kernels.attention(q[index], view, whole, 0.3, window, 5.0, index)
+    np.testing.assert_array_equal(picked, together[index])
+    two = replace(view, tables=view.tables * 2)
+    segments = [Segment(0, 0, 300, ((0, end),), prefix=end), Segment(300, 100, 200)]
+    beside = kernels.attention(np.concatenate([q, q[100:]]), two, segments, 0.3, window, 5.0)
+    np.testing.assert_array_equal(beside[:300], together)
+    causal = kernels.attention(q[100:], view, [Segment(0, 100, 200)], 0.3, window, 5.0)
+    np.testing.assert_array_equal(beside[300:], causal)
+    nowhere = replace(view, tables=(np.concatenate([np.int32([-1]), view.tables[0][1:]]),))
+    with pytest.raises(ValueError, match="block table"):
+        kernels.attention(q[200:], nowhere, [replace(whole[0], start=200, length=100)], 0.3, window, None)

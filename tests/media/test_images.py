@@ -198,3 +198,14 @@ def test_what_gemma_3n_was_not_trained_with_is_refused(wrong: dict[str, Any]) ->
     assert Preprocessing.of_gemma3n({}) == Preprocessing(768, (0, 0, 0), (1, 1, 1), None)
     with pytest.raises(ModelFileError, match="preprocessor_config: "):
         Preprocessing.of_gemma3n(wrong)
+
+
+def test_the_filter_is_the_checkpoints_or_the_familys() -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8)
+    found = {number: Image.fromarray(picture).resize((32, 32), Image.Resampling(number)) for number in (2, 3)}
+    for config, default, expected in (({}, 2, 2), ({}, 3, 3), ({"resample": 3}, 2, 3), ({"resample": 2}, 3, 2)):
+        square = Preprocessing.from_hf(config, 32, default).square(picture)
+        np.testing.assert_array_equal(square, np.asarray(found[expected]))
+    for wrong in (6, -1, True, "bicubic"):
+        with pytest.raises(ModelFileError, match="resample is"):
+            Preprocessing.from_hf({"resample": wrong}, 32)

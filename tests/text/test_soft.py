@@ -73,6 +73,27 @@ def test_a_template_that_loses_or_repeats_an_image_is_refused(source: str, compl
         ChatTemplate(TOKENIZER, source, ["image"]).lay_out(said(IMAGE), (), shown(0))
 
 
+PARTS = (
+    "{{ bos_token }}{% for m in messages %}{% for part in m.content %}"
+    "{% if part.type == 'image' %}{{ '<start_of_image>' }}{% else %}[{{ part.text }}]{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+def test_a_template_that_reads_parts_writes_what_opens_an_image_itself() -> None:
+    chat = ChatTemplate(TOKENIZER, PARTS, ["image"])
+    assert rendered(said("a", IMAGE, IMAGE, "b"), [0, 0], chat) == f"<bos>[a]{ONE}{ONE}[b]"
+    assert rendered(said(IMAGE, "<start_of_image>"), [0], chat) == f"<bos>{ONE}[<start_of_image>]"
+    layout = chat.lay_out(said(IMAGE, "<start_of_image>"), (), shown(0))
+    assert layout.ids.count(BEGIN) == 1 and layout.ids[layout.starts[0]] == SOFT
+    assert rendered([{"role": "user", "content": "words"}], [], chat) == "<bos>[words]"
+    twice = PARTS.replace("'<start_of_image>'", "'<start_of_image>' * 2")
+    found = ChatTemplate(TOKENIZER, twice, ["image"]).lay_out(said(IMAGE), (), shown(0))
+    assert found.ids.count(SOFT) == TOKENS
+    with pytest.raises(TemplateError, match="leaves out"):
+        ChatTemplate(TOKENIZER, PARTS.replace("<start_of_image>", ""), ["image"]).lay_out(said(IMAGE), (), shown(0))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([*TOKENIZER.control_pieces, "<", ">", "x", " ", "start_of_image>", None]), max_size=8))
 def test_no_text_beside_an_image_becomes_one(pieces: list[str | None]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError, ModelFileError, UnsupportedModelError
+from bezel.testing import PALIGEMMA, write_checkpoint
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.gguf_tokenizer import tokenizer_metadata
 from bezel.weights.gguf_writer import Typed
@@ -230,3 +231,11 @@ def test_files_that_are_wrong(content: dict[str, Any], metadata: dict[str, Any],
     tokens = metadata["tokenizer.ggml.tokens"]
     with pytest.raises(ModelFileError, match="stands twice"):
         Tokenizer.from_gguf({**metadata, "tokenizer.ggml.tokens": [*tokens[:-1], tokens[-2]]}, "x.gguf")
+
+
+def test_places_and_mask_codes_are_text_that_is_found_whole(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_folder(write_checkpoint(tmp_path, config=PALIGEMMA))
+    text = "<loc0007><seg127> a <image><loc7><loc1024>"
+    ids = tokenizer.encode(text)
+    assert [tokenizer.piece(i) for i in ids[:2]] == ["<loc0007>", "<seg127>"] and tokenizer.decode(ids) == text
+    assert not tokenizer.control_ids & set(ids) and "<image>" in tokenizer.control_pieces

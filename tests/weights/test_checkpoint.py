@@ -1,6 +1,8 @@
 """From files to a running model: a Hugging Face folder and a GGUF of the same weights answer alike."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from bezel.kernels.formats import quantize
 from bezel.kernels.interface import Format
 from bezel.kernels.reference import Reference
 from bezel.models.registry import build
+from bezel.testing import PALIGEMMA, PALIGEMMA2, write_checkpoint
 from bezel.weights.checkpoint import LEVELS, CheckpointWeights, open_checkpoint
+from bezel.weights.companions import folder_template
 from bezel.weights.names import to_gguf
 
 CONFIG = {
@@ -120,3 +124,25 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (path / "config.json").unlink()
     with pytest.raises(ModelFileError, match=r"config\.json: missing"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize(("config", "half", "window"), [(PALIGEMMA, "gemma", None), (PALIGEMMA2, "gemma2", 4096)])
+def test_what_a_text_config_leaves_out_is_transformers_default(
+    tmp_path: Path, config: dict[str, Any], half: str, window: int | None
+) -> None:
+    folder = write_checkpoint(tmp_path, config=config)
+    written = json.loads((folder / "config.json").read_text())
+    text = {name: value for name, value in written["text_config"].items() if name in ("model_type", "hidden_size")}
+    (folder / "config.json").write_text(json.dumps(written | {"text_config": text, "torch_dtype": "bfloat16"}))
+    found = open_checkpoint(folder).config["text_config"]
+    assert found["hidden_size"] == 64 and found["head_dim"] == 256 and found["dtype"] == "bfloat16"
+    assert found["model_type"] == half and found.get("sliding_window") == window
+
+
+def test_the_template_of_a_processor_goes_before_that_of_the_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "of the tokenizer"}))
+    assert folder_template(tmp_path) == "of the tokenizer"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "of the processor"}))
+    assert folder_template(tmp_path) == "of the processor"
+    (tmp_path / "chat_template.jinja").write_text("in a file")
+    assert folder_template(tmp_path) == "in a file"

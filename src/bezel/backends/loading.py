@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
 from bezel.backends.interface import Request
 from bezel.errors import InvalidRequestError
-from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.checkpoint import Checkpoint
 
 DEFAULT_CONTEXT = 8192
 """Tokens of context where nothing else is said."""
+
+
+class Encodes(Protocol):
+    """A chat template, or what stands in its place."""
+
+    def encode(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]: ...
 
 
 def longest_context(checkpoint: Checkpoint) -> int:
@@ -25,7 +33,7 @@ def read_tokenizer(checkpoint: Checkpoint, rows: int) -> Tokenizer:
     return Tokenizer.from_gguf(checkpoint.metadata, str(checkpoint.path), rows)
 
 
-def prompt_of(request: Request, template: ChatTemplate, tokenizer: Tokenizer) -> list[int]:
+def prompt_of(request: Request, template: Encodes, tokenizer: Tokenizer) -> list[int]:
     """The token ids of a request's messages or prompt, text alone. InvalidRequestError unless it has one of both."""
     if (request.messages is None) == (request.prompt is None):
         raise InvalidRequestError("give either messages or a prompt")

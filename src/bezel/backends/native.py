@@ -16,6 +16,7 @@ from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import prompt_of, read_tokenizer
+from bezel.backends.paligemma import prefix_of
 from bezel.backends.sources import opened_sound
 from bezel.backends.towers import Shown, Tower
 from bezel.backends.vision import Vision
@@ -25,15 +26,16 @@ from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
 from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError, UnsupportedInputError
-from bezel.generation.loop import generate
+from bezel.generation.loop import generate, next_logits
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
-from bezel.kernels.interface import CACHE_FORMATS, Format
+from bezel.kernels.interface import CACHE_FORMATS, F32, Format
 from bezel.kernels.library import Native
 from bezel.media.fetching import Sources
 from bezel.media.spectrograms import Sound
 from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
+from bezel.text.dialects.paligemma import PrefixTemplate
 from bezel.text.messages import MediaPart, media_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
 """What keys and values can be kept in: f16, q8_0, f32."""
 GEMMA_SAMPLING = Sampling(temperature=1.0, top_k=64, top_p=0.95)
+GREEDY = Sampling(temperature=0.0)
 
 
 class NativeBackend:
@@ -60,7 +63,7 @@ class NativeBackend:
         name: str,
         model: TextModel,
         tokenizer: Tokenizer,
-        template: ChatTemplate | None = None,
+        template: ChatTemplate | PrefixTemplate | None = None,
         sampling: Sampling = GEMMA_SAMPLING,
         kernels: Native | None = None,
         sequences: int = 8,
@@ -68,9 +71,12 @@ class NativeBackend:
         why: str | None = None,
         vision: Vision | None = None,
         hearing: Hearing | None = None,
+        architecture: str | None = None,
     ) -> None:
         self.why = why
         """What was chosen to fit a budget or a profile; None where all was asked for."""
+        self.architecture = architecture
+        """The checkpoint's `model_type`; None where the model came from none."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
         self._kernels, self._draft = kernels, draft
@@ -122,19 +128,24 @@ class NativeBackend:
             kept = profile is None if keep_towers is None else keep_towers
             vision, hearing = _towers(checkpoint, mmproj, weights, model, kept)
             media = [kind for kind, tower in (("image", vision), ("audio", hearing)) if tower]
-            template = ChatTemplate(tokenizer, chat_template(checkpoint), media)
+            architecture = checkpoint.config["model_type"]
+            prefixed = architecture == "paligemma"
+            template: ChatTemplate | PrefixTemplate = (
+                PrefixTemplate(tokenizer) if prefixed else ChatTemplate(tokenizer, chat_template(checkpoint), media)
+            )
             return cls(
                 name,
                 model,
                 tokenizer,
                 template,
-                sampling_with(GEMMA_SAMPLING, recommended_sampling(checkpoint)),
+                sampling_with(GREEDY if prefixed else GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
                 PROFILES[profile].sequences if profile else sequences,
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
                 chosen.why,
                 vision,
                 hearing,
+                architecture,
             )
         finally:
             checkpoint.close()
@@ -142,6 +153,11 @@ class NativeBackend:
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids that a request starts with. Raises as `_prompt`."""
         return self._prompt(request)[0]
+
+    def next_logits(self, request: Request) -> F32:
+        """Logits of the first token of an answer, float32 [vocabulary]. Raises as `_prompt`."""
+        ids, spans = self._prompt(request)
+        return next_logits(self.model, ids, spans)
 
     def release_towers(self) -> None:
         """Give back the memory of the towers; the next image or sound reads them again."""
@@ -174,8 +190,9 @@ class NativeBackend:
         if request.messages is None or not shown:
             return prompt_of(request, self.template, self.tokenizer), []
         layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
-        spans = [span for each in shown for span in each.spans]
-        return layout.ids, [span(start) for span, start in zip(spans, layout.starts, strict=True)]
+        made = [span for each in shown for span in each.spans]
+        spans = [span(start) for span, start in zip(made, layout.starts, strict=True)]
+        return layout.ids, [prefix_of(layout.ids, spans)] if layout.prefix else spans
 
     def _shown_of(self, request: Request) -> list[Shown]:
         """What stands for the images and sounds of a request, in their order."""
@@ -240,7 +257,8 @@ class NativeBackend:
     @cached_property
     def _driver(self) -> Driver:
         spans = [tower.tokens for tower in (self._vision, self._hearing) if tower]
-        return Driver(Engine(self.model, self._sequences, span=max(spans, default=0)))
+        longest = self.model.context if isinstance(self.template, PrefixTemplate) else max(spans, default=0)
+        return Driver(Engine(self.model, self._sequences, span=longest))
 
     def _answer(self, request: Request) -> Answer:
         check_choice(request)
@@ -280,6 +298,7 @@ class NativeBackend:
         kernels = {"isa": self._kernels.isa, "threads": self._kernels.threads} if self._kernels else {}
         cache = self.model.cache_spec.format.name.lower()
         chosen = {"chosen": self.why} if self.why else {}
+        chosen |= {"architecture": self.architecture} if self.architecture else {}
         sizes = {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache}
         return sizes | {"images": self._vision is not None, "sounds": self._hearing is not None} | kernels | chosen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,15 @@ from bezel.kernels.interface import F32, Format, Kernels
 from bezel.media.fetching import Sources
 from bezel.media.images import Picture, Pixels, Preprocessing
 from bezel.models.interface import SoftSpan, Weights
-from bezel.models.vision import gemma3, gemma3n
+from bezel.models.vision import gemma3, gemma3n, paligemma
 from bezel.models.vision.mobilenetv5 import check_side
+from bezel.text.dialects.paligemma import IMAGE_PIECE
 from bezel.text.messages import MediaPart
-from bezel.text.soft import EndedForm, ImageForm, Part
+from bezel.text.soft import EndedForm, ImageForm, Part, Soft
 from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
 from bezel.weights.vision import preprocessor_config
 
+_BICUBIC = 3  # of Pillow's filters
 _PAN_AND_SCAN = {"auto": None, "low": False, "high": True}
 Embed = Callable[[Pixels], F32]
 """Pixels as a tower takes them -> what stands in a prompt, float32 [length, hidden]."""
@@ -69,7 +71,20 @@ def _gemma3n(view: Checkpoint) -> Family:
     )
 
 
-_FAMILIES = {"gemma3": _gemma3, "gemma3n": _gemma3n}
+def _paligemma(view: Checkpoint) -> Family:
+    config = paligemma.Config.from_hf(view.config)
+    preprocessing = Preprocessing.from_hf(preprocessor_config(view), config.tower.image_size, _BICUBIC)
+    return Family(
+        config.hidden_size,
+        config.tokens,
+        causal=False,
+        parts=lambda crops: [Soft(config.tokens, IMAGE_PIECE)],
+        preprocessing=replace(preprocessing, crops=None),
+        build=lambda weights: paligemma.PaliGemmaVision(view.config, weights),
+    )
+
+
+_FAMILIES = {"gemma3": _gemma3, "shieldgemma2": _gemma3, "gemma3n": _gemma3n, "paligemma": _paligemma}
 
 
 class Vision(Tower):

@@ -18,6 +18,7 @@ from bezel.errors import InvalidRequestError
 if TYPE_CHECKING:
     from bezel.api import Model
     from bezel.backends.interface import Result
+    from bezel.cli.objects import Seen
     from bezel.cli.tools import Offered
     from bezel.tools import ToolRun
 
@@ -33,6 +34,10 @@ def run(
     audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
     pan_and_scan: Annotated[
         bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="PaliGemma's mask decoder (vae-oid.npz): --json shows the masks of objects, too."),
     ] = None,
     mmproj: options.Mmproj = None,
     system: options.System = None,
@@ -70,18 +75,20 @@ def run(
 ) -> None:
     """Answer one question. Text from a pipe and from files stands before the question."""
     question = _question(prompt or [], file or [])
+    from bezel.cli.objects import Seen, mask_decoder
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
+    decoder, images = mask_decoder(masks, image or [], as_json), image or []
     *before, asked_of = answering(question, options.cultures(culture), style, system)
-    messages = [*before, asked_of | {"content": showing(asked_of["content"], image or [], audio or [])}]
+    messages = [*before, asked_of | {"content": showing(asked_of["content"], images, audio or [])}]
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
         chosen |= options.given(base_url=base_url, device=device)
         if backend == "native":
-            chosen["keep_towers"] = max(len(image or []), len(audio or [])) > 1  # one that looks once need not stay
+            chosen["keep_towers"] = max(len(images), len(audio or [])) > 1  # one that looks once need not stay
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(
@@ -100,7 +107,8 @@ def run(
             tool_choice=_choice(tool_choice) if tool_choice else None,
             pan_and_scan=pan_and_scan,
         )
-        _answer(loaded, messages, found, max_rounds, stats, as_json, model, stop=tuple(stop or ()), **asked)
+        seen = Seen(images, decoder) if loaded.describe().get("architecture") == "paligemma" else None
+        _answer(loaded, messages, found, max_rounds, stats, as_json, model, seen, stop=tuple(stop or ()), **asked)
 
 
 def _choice(text: str) -> Any:
@@ -116,6 +124,7 @@ def _answer(
     stats: bool,
     as_json: bool,
     name: str,
+    seen: Seen | None,
     **asked: Any,
 ) -> None:
     """Print an answer while it is written, or all of it as one JSON object."""
@@ -133,6 +142,7 @@ def _answer(
     usage = result.usage
     if as_json:
         record = {"model": name, **_fields(result, runs)}
+        record |= seen.objects(result.text) if seen else {}
         record |= {"memory": asdict(loaded.memory()), **options.chosen(loaded)}
         print(json.dumps(record, ensure_ascii=False))
         return

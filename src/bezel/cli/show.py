@@ -117,6 +117,8 @@ def _opened(reference: Reference) -> Checkpoint:
 
 
 def _checkpoint(reference: Reference) -> dict[str, Any]:
+    from bezel.backends.loading import longest_context
+
     checkpoint = _opened(reference)
     try:
         config = checkpoint.config.get("text_config", checkpoint.config)
@@ -130,7 +132,7 @@ def _checkpoint(reference: Reference) -> dict[str, Any]:
             "layers": config.get("num_hidden_layers"),
             "hidden size": config.get("hidden_size"),
             "vocabulary": config.get("vocab_size"),
-            "context": f"{config.get('max_position_embeddings')} tokens",
+            "context": f"{longest_context(checkpoint)} tokens",
             "tensors": formats,
             "size": options.gigabytes(sum(info.nbytes for info in infos)),
         }

@@ -46,9 +46,11 @@ class Group:
         """Blocks that can be taken."""
         return self.count - self.used + len(self.emptied) + len(self.cached)
 
-    def first(self, position: int) -> int:
-        """Index of the first block that a row at `position` sees."""
-        return 0 if self.window is None else max(0, position - self.window + 1) // BLOCK
+    def first(self, position: int, prefix: int = 0) -> int:
+        """Index of the first block that a row at `position` sees; those of a `prefix` see all of it."""
+        if self.window is None or position < prefix:
+            return 0
+        return max(0, position - self.window + 1) // BLOCK
 
     def take(self) -> int:
         """A block without content, held once. The caller has looked at `available`."""
@@ -121,18 +123,19 @@ class Blocks:
             for window, group in self.groups.items()
         )
 
-    def begin(self, sequence: int, keys: Sequence[Key]) -> int | None:
+    def begin(self, sequence: int, keys: Sequence[Key], prefix: int = 0) -> int | None:
         """Start a sequence: the number of its first positions that are in the cache already, less than all.
 
-        Full layers get room for all of `keys` at once. None, with nothing held, where there is too little.
+        Full layers get room for all of `keys` at once. None, with nothing held, where there is too little. The rows of
+        the first `prefix` positions see all of these, in sliding layers too.
         """
         if sequence in self._held:
             raise ValueError(f"sequence {sequence} has begun already; free it first")
-        path = self._match(keys)
+        path = self._match(keys, prefix)
         held = _Held({}, {}, path)
         for window, group in self.groups.items():
             table = np.full(self._width, -1, np.int32)
-            held.tables[window], held.first[window] = table, group.first(len(path) * BLOCK)
+            held.tables[window], held.first[window] = table, group.first(len(path) * BLOCK, prefix)
             for index in range(held.first[window], len(path)):
                 block = path[index].blocks[window]
                 group.hold(block)
@@ -176,10 +179,10 @@ class Blocks:
         held = [self._held[sequence] for sequence in sequences]
         return {window: [one.tables[window] for one in held] for window in self.groups}
 
-    def _match(self, keys: Sequence[Key]) -> list[Prefix]:
+    def _match(self, keys: Sequence[Key], prefix: int) -> list[Prefix]:
         """The longest cached prefix that leaves a token to compute, and whose next row finds all it sees.
 
-        Full layers need every block; sliding layers those of the last window.
+        Full layers need every block; sliding layers those of the last window, or every one inside a request's `prefix`.
         """
         node, path, usable = self._root, [], 0
         runs = dict.fromkeys(self.groups, 0)
@@ -192,7 +195,7 @@ class Blocks:
             for window in self.groups:
                 runs[window] = runs[window] + 1 if window in node.blocks else 0
             end = index + 1
-            if all(runs[window] >= end - group.first(end * BLOCK) for window, group in self.groups.items()):
+            if all(runs[window] >= end - group.first(end * BLOCK, prefix) for window, group in self.groups.items()):
                 usable = end
         return path[:usable]
 

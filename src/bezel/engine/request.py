@@ -70,6 +70,11 @@ class Request:
         for span in self.spans:
             self.keys[span.start : span.end] = [(span.key, place) for place in range(span.length)]
 
+    @property
+    def prefix(self) -> int:
+        """Positions at the beginning that all see each other, whatever a layer's window is; 0 for most requests."""
+        return max((span.end for span in self.spans if span.prefix), default=0)
+
     @cached_property
     def rng(self) -> np.random.Generator:
         """The request's own random numbers, so that neighbours do not change its answer."""

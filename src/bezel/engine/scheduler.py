@@ -157,7 +157,7 @@ class Scheduler:
 
     def _admit(self, request: Request) -> bool:
         """Let a waiting request run, from where the cache knows its tokens; False where there is no room yet."""
-        reused = self._blocks.begin(request.id, request.keys)
+        reused = self._blocks.begin(request.id, request.keys, request.prefix)
         if reused is None:
             return False
         self._waiting.remove(request)

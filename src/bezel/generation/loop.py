@@ -161,12 +161,11 @@ def all_logits(model: TextModel, tokens: Sequence[int], spans: Sequence[SoftSpan
     return np.concatenate(list(prefill(model, cache, tokens, every_row=True, spans=spans)))
 
 
-def next_logits(model: TextModel, tokens: Sequence[int]) -> F32:
+def next_logits(model: TextModel, tokens: Sequence[int], spans: Sequence[SoftSpan] = ()) -> F32:
     """Logits of what comes behind `tokens`: float32 [vocabulary]."""
     check_tokens(model, tokens)
-    cache = Cache(model.cache_spec, len(tokens))
-    cache.begin(0)
-    *_, last = prefill(model, cache, tokens)
+    cache = _cache(model, len(tokens), spans)
+    *_, last = prefill(model, cache, tokens, spans=spans)
     found: F32 = last[-1].copy()
     return found
 

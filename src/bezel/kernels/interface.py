@@ -96,13 +96,15 @@ class Segment:
     """A run of rows of one sequence: rows [row, row + length) stand at positions [start, start + length).
 
     `spans` are runs of positions (first, end), in rising order, whose rows see each other in both directions. One may
-    begin before the segment; none goes on behind it.
+    begin before the segment; none goes on behind it. The rows of the first `prefix` positions, which are such a span,
+    see all of it whatever the window is.
     """
 
     row: int
     start: int
     length: int
     spans: tuple[tuple[int, int], ...] = ()
+    prefix: int = 0
 
     def lasts(self) -> I32:
         """The last position that each row sees: its own, or its span's. int32 [length].
@@ -115,6 +117,10 @@ class Segment:
                 raise ValueError(f"a span to {end} goes on behind {self.start + self.length}, the end of its segment")
             lasts[max(0, first - self.start) : max(0, end - self.start)] = end - 1
         return lasts
+
+    def first(self, position: int, window: int | None) -> int:
+        """The first position that the row at `position` sees through a window."""
+        return 0 if window is None or position < self.prefix else max(0, position - window + 1)
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ class Kernels(Protocol):
         With `index` [R], q [R, heads, head_dim] holds those rows of the segments alone: [R, heads * head_dim].
 
         The row at position p sees the cached positions max(0, p - window + 1) ... p, inside a span of its segment to
-        the end of that. Keys and values are widened to
+        the end of that, inside its segment's prefix from 0 on. Keys and values are widened to
         float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are q.k * scale, then
         soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
         """

@@ -290,6 +290,8 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
         check_blocks(kv, segments, window)
         rows = self.rows_of(kv.tables, segments)
         addresses, positions, lasts = rows.addresses, rows.positions, rows.lasts
+        if window is not None and any(window < segment.prefix for segment in segments):
+            positions = _seeing_all(positions, segments, window)
         if index is not None:
             halves = self.rows(addresses.view(np.float32).reshape(-1, 2), index)
             addresses, positions = halves.reshape(-1).view(np.uint64), self.picked(positions, index)
@@ -360,11 +362,20 @@ def all_below(values: I32, end: int) -> bool:
 def check_blocks(kv: KVView, segments: Sequence[Segment], window: int | None) -> None:
     """ValueError unless the tables lead to blocks for all that the segments' rows see through `window`."""
     for segment, table in zip(segments, kv.tables, strict=True):
-        first = max(0, segment.start - window + 1) if window else 0
+        first = segment.first(segment.start, window)
         end = -(-(segment.start + segment.length) // kv.block_size)
         used = table[first // kv.block_size : end]
         if len(table) < end or not all_below(used, len(kv.keys)):
             raise ValueError(f"the block table of {segment} does not lead to the cache's blocks")
+
+
+def _seeing_all(positions: I32, segments: Sequence[Segment], window: int) -> I32:
+    """Positions from which rows of a prefix see all of it through a window that is shorter: none beyond the window."""
+    found = positions.copy()
+    for segment in segments:
+        rows = found[segment.row : segment.row + max(0, min(segment.length, segment.prefix - segment.start))]
+        np.minimum(rows, window - 1, out=rows)
+    return found
 
 
 def _weight(weight: F32 | None, n: int) -> int:

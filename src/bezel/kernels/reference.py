@@ -176,7 +176,7 @@ class Reference(
         out = np.empty((tokens, heads, head_dim), np.float32)
         for segment, table in zip(segments, kv.tables, strict=True):
             for i, last in enumerate(segment.lasts().tolist()):
-                first = 0 if window is None else max(0, segment.start + i - window + 1)
+                first = segment.first(segment.start + i, window)
                 seen = np.arange(first, last + 1)
                 blocks, slots = table[seen // kv.block_size], seen % kv.block_size
                 keys = np.repeat(_widen(kv, kv.keys[blocks, slots]), shared, axis=1)

@@ -64,23 +64,22 @@ class Preprocessing:
         for name in ("do_resize", "do_rescale"):
             if config.get(name) is False:
                 raise ModelFileError(f"preprocessor_config: {name} is false; the tower takes no other pictures")
-        resample = config.get("resample", _BILINEAR)
-        if type(resample) is not int or resample not in _FILTERS:
-            raise ModelFileError(f"preprocessor_config: resample is {resample!r}; one of {list(_FILTERS)} is due")
-        plain = cls(sides[0], (0.0,) * 3, (1.0,) * 3, None, resample)
+        plain = cls(sides[0], (0.0,) * 3, (1.0,) * 3, None, _resample(config, _BILINEAR))
         if not config.get("do_normalize"):
             return plain
         return replace(plain, mean=_channels(config, "image_mean"), std=_channels(config, "image_std"))
 
     @classmethod
-    def from_hf(cls, config: Mapping[str, Any], size: int) -> Preprocessing:
-        """Read the `preprocessor_config.json` of a Gemma 3; ModelFileError names a field that is wrong."""
+    def from_hf(cls, config: Mapping[str, Any], size: int, resample: int = _BILINEAR) -> Preprocessing:
+        """Read a `preprocessor_config.json`, with `resample` where it names none; ModelFileError says what is wrong."""
+        found = _resample(config, resample)
         given = {name: config.get(f"pan_and_scan_{name}") for name in PanAndScan.__dataclass_fields__}
         for name, value in given.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
                 raise ModelFileError(f"preprocessor_config: pan_and_scan_{name} is {value!r}; a positive number is due")
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return cls(size, _channels(config, "image_mean"), _channels(config, "image_std"), PanAndScan(**chosen))
+        mean, std = _channels(config, "image_mean"), _channels(config, "image_std")
+        return cls(size, mean, std, PanAndScan(**chosen), found)
 
     def square(self, picture: Picture) -> Picture:
         """The whole picture, squeezed to the tower's square."""
@@ -107,6 +106,13 @@ class Preprocessing:
             short, long = sorted(picture.shape[:2])
             pan_and_scan = long >= _LONG * short or long >= _LARGE * self.size
         return [picture, *(crops(picture, self.crops) if pan_and_scan else ())]
+
+
+def _resample(config: Mapping[str, Any], default: int) -> int:
+    found: Any = default if config.get("resample") is None else config["resample"]
+    if type(found) is not int or found not in _FILTERS:
+        raise ModelFileError(f"preprocessor_config: resample is {found!r}; one of {list(_FILTERS)} is due")
+    return found
 
 
 def _channels(config: Mapping[str, Any], name: str) -> tuple[float, ...]:

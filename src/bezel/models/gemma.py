@@ -112,7 +112,7 @@ class Block:
 
 
 class Gemma1:
-    """Gemma 1 and 1.1; also CodeGemma, which has its shape."""
+    """Gemma 1 and 1.1; also CodeGemma and the text half of PaliGemma, which have its shape."""
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, context: int | None = None) -> None:
         self.config = c = Config.from_hf(config)
@@ -131,6 +131,8 @@ class Gemma1:
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`."""
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
+        if batch.soft is not None:
+            x[batch.soft_rows] = batch.soft
         for layer in self.layers:
             layer(x, batch, cache)
         return self.ops.linear(

@@ -132,7 +132,7 @@ class Block:
 
 
 class Gemma2:
-    """Gemma 2; also ShieldGemma 1, which has its shape."""
+    """Gemma 2; also ShieldGemma 1 and the text half of PaliGemma 2, which have its shape."""
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, context: int | None = None) -> None:
         self.config = c = Config.from_hf(config)
@@ -153,6 +153,8 @@ class Gemma2:
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`."""
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
+        if batch.soft is not None:
+            x[batch.soft_rows] = batch.soft
         for layer in self.layers:
             layer(x, batch, cache)
         logits = self.ops.linear(

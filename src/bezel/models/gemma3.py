@@ -140,7 +140,7 @@ class Block:
 
 
 class Gemma3:
-    """Gemma 3 text; also FunctionGemma, MedGemma and TranslateGemma, which share its shape."""
+    """Gemma 3 text; also FunctionGemma, MedGemma, TranslateGemma and ShieldGemma 2, which share its shape."""
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, context: int | None = None) -> None:
         self.config = c = Config.from_hf(config)

@@ -63,7 +63,10 @@ class SoftSpan:
 
     Their rows see each other in both directions unless the span is `causal`, so all of them that are not in the cache
     yet are computed in one segment. Spans with the same `key`, a hash of the content, are alike. `embed` gives float32
-    [length, hidden]; it is called when rows are to be computed, maybe more than once.
+    [length, hidden]; it is called when rows are to be computed, maybe more than once. Where `soft` is given, only so
+    many positions at the span's start hold embeddings, float32 [soft, hidden]; tokens stand at the others.
+
+    A `prefix` begins at 0, and its rows see all of it in layers with a shorter window, too.
     """
 
     start: int
@@ -71,10 +74,17 @@ class SoftSpan:
     key: bytes
     embed: Callable[[], F32]
     causal: bool = False
+    soft: int | None = None
+    prefix: bool = False
 
     @property
     def end(self) -> int:
         return self.start + self.length
+
+    @property
+    def soft_end(self) -> int:
+        """The position behind the last one that holds an embedding."""
+        return self.end if self.soft is None else self.start + self.soft
 
 
 @dataclass(frozen=True)
@@ -109,12 +119,15 @@ class Batch:
             end = start + length
             seen = [span for span in soft if span.start < end and start < span.end]
             open_spans = tuple((span.start, span.end) for span in seen if not span.causal)
-            segments.append(Segment(row, start, length, open_spans))
+            prefix = max((span.end for span in seen if span.prefix), default=0)
+            segments.append(Segment(row, start, length, open_spans, prefix))
             ids.extend(tokens)
             positions.extend(range(start, end))
             wanted.extend(range(row if every_row else row + length - 1, row + length))
             for span in seen:
-                first, last = max(start, span.start), min(end, span.end)
+                first, last = max(start, span.start), min(end, span.soft_end)
+                if first >= last:
+                    continue
                 places.append(np.arange(row + first - start, row + last - start, dtype=np.int32))
                 rows.append(span.embed()[first - span.start : last - span.start])
         found = (np.concatenate(places), np.concatenate(rows)) if rows else (None, None)

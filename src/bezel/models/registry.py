@@ -12,6 +12,18 @@ from bezel.models.gemma3 import Gemma3
 from bezel.models.gemma3n import Gemma3n
 from bezel.models.interface import Family, TextModel, Weights
 
+
+def _paligemma(config: Mapping[str, Any], weights: Weights, context: int | None = None) -> TextModel:
+    """The text half of a PaliGemma, which is a Gemma 1, or of a PaliGemma 2."""
+    halves: Mapping[str, Family] = {"gemma": Gemma1, "gemma2": Gemma2}
+    kind = config.get("model_type", "gemma")
+    if kind not in halves:
+        raise UnsupportedModelError(
+            f"text_config.model_type {kind!r} is no text half of PaliGemma; it is gemma or gemma2"
+        )
+    return halves[kind](config, weights, context)
+
+
 FAMILIES: Mapping[str, Family] = {
     "gemma": Gemma1,
     "gemma2": Gemma2,
@@ -19,6 +31,8 @@ FAMILIES: Mapping[str, Family] = {
     "gemma3": Gemma3,
     "gemma3n_text": Gemma3n,
     "gemma3n": Gemma3n,
+    "paligemma": _paligemma,
+    "shieldgemma2": Gemma3,
 }
 
 

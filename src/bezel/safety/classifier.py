@@ -30,7 +30,13 @@ class Verdict:
 
     probabilities: Mapping[str, float]
     violated: tuple[str, ...]
-    changes: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, probabilities: Mapping[str, float], threshold: float, changes: tuple[str, ...] = ()) -> Verdict:
+        """The verdict that counts a policy as violated from `threshold` on."""
+        violated = tuple(key for key, probability in probabilities.items() if probability >= threshold)
+        return cls(probabilities, violated, changes)
 
     @property
     def blocked(self) -> bool:
@@ -42,11 +48,9 @@ class Classifier:
     """Asks a ShieldGemma about each policy. `threshold`: the probability from which a policy counts as violated."""
 
     def __init__(self, model: Judging, threshold: float = 0.5, policies: Sequence[str] | None = None) -> None:
-        if not 0 < threshold <= 1:
-            raise InvalidRequestError(f"threshold is {threshold}; it must be above 0 and at most 1")
-        self._model, self.threshold = model, threshold
+        self._model, self.threshold = model, checked_threshold(threshold)
         self._policies = named(list(policies) if policies is not None else None)
-        self._answers = [_token(model, word) for word in ("Yes", "No")]
+        self._answers = yes_and_no(model.tokenizer, "ShieldGemma; load google/shieldgemma-2b")
 
     def check(self, asked: str, answered: str | None = None) -> Verdict:
         """Judge what was asked or, where `answered` is given, the answer to it. Raises ContextLengthError."""
@@ -55,23 +59,36 @@ class Classifier:
             policy.key: self._probability(policy, question.text, answer.text if answer else None)
             for policy in self._policies
         }
-        violated = tuple(key for key, probability in found.items() if probability >= self.threshold)
         changes = dict.fromkeys((*question.changes, *(answer.changes if answer else ())))
-        return Verdict(found, violated, tuple(changes))
+        return Verdict.of(found, self.threshold, tuple(changes))
 
     def _probability(self, policy: Policy, asked: str, answered: str | None) -> float:
         """Soft-max over the logits of Yes and No behind the prompt (ShieldGemma's model card)."""
         tokenizer = self._model.tokenizer
         ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
         ids += tokenizer.encode_segments(prompt(policy, asked, answered))
-        yes, no = (float(logit) for logit in self._model.next_logits(ids)[self._answers])
-        return float(1 / (1 + np.exp(np.float64(no - yes))))
+        return yes_probability(self._model.next_logits(ids), self._answers)
 
 
-def _token(model: Judging, word: str) -> int:
-    ids = model.tokenizer.encode(word)
-    if len(ids) != 1:
-        raise UnsupportedModelError(
-            f"{word!r} is {len(ids)} tokens of this model, so it is no ShieldGemma; load google/shieldgemma-2b"
-        )
-    return int(ids[0])
+def checked_threshold(threshold: float) -> float:
+    """`threshold`, where a probability can reach it. InvalidRequestError else."""
+    if not 0 < threshold <= 1:
+        raise InvalidRequestError(f"threshold is {threshold}; it must be above 0 and at most 1")
+    return threshold
+
+
+def yes_and_no(tokenizer: Any, wanted: str) -> list[int]:
+    """The tokens of both answers. UnsupportedModelError, naming the model `wanted`, where one is more than a token."""
+    found = []
+    for word in ("Yes", "No"):
+        ids = tokenizer.encode(word)
+        if len(ids) != 1:
+            raise UnsupportedModelError(f"{word!r} is {len(ids)} tokens of this model, so it is no {wanted}")
+        found.append(int(ids[0]))
+    return found
+
+
+def yes_probability(logits: F32, answers: Sequence[int]) -> float:
+    """Soft-max over the logits of Yes and No alone, of Yes."""
+    yes, no = (float(logits[answer]) for answer in answers)
+    return float(1 / (1 + np.exp(np.float64(no - yes))))

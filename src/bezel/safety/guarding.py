@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from bezel.backends.sources import opened_image
 from bezel.errors import ContentBlockedError, UnsupportedInputError
+from bezel.media.fetching import Sources
 from bezel.safety.classifier import Classifier, Verdict
-from bezel.text.messages import kind_of, normalise
+from bezel.safety.images import PATHS, ImageClassifier
+from bezel.text.messages import kind_of, media_of, normalise
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -19,32 +22,58 @@ class Answering(Protocol):
 
 
 class Guarded:
-    """Answers with a model, unless the classifier blocks a user's message, or the answer."""
+    """Answers with a model, unless a classifier blocks a user's message, one of its images, or the answer."""
 
-    def __init__(self, model: Answering, classifier: Classifier) -> None:
-        self._model, self._classifier = model, classifier
+    def __init__(self, model: Answering, classifier: Classifier, images: ImageClassifier | None = None) -> None:
+        self._model, self._classifier, self._images = model, classifier, images
 
     def chat(self, messages: Messages, **options: Any) -> Any:
         """See `Model.chat`. Raises ContentBlockedError before the model has seen anything, or instead of its answer.
 
-        UnsupportedInputError for messages with images or sounds.
+        UnsupportedInputError for messages with sounds, or with images where no classifier of images is given.
         """
+        chat: list[Mapping[str, Any]]
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        asked = [_text_of(message) for message in chat if message.get("role") == "user"]
+        sources = options.get("sources", PATHS)
+        asked = []
+        for place, message in enumerate(chat):
+            if message.get("role") == "user":
+                asked.append(self._text_of(message))
+                chat[place] = self._opened(message, sources)
         for text in asked:
-            _pass("question", self._classifier.check(text))
+            if text.strip():
+                _pass("question", self._classifier.check(text))
         result = self._model.chat(chat, **options)
         _pass("answer", self._classifier.check(asked[-1] if asked else "", result.text))
         return result
 
+    def _text_of(self, message: Mapping[str, Any]) -> str:
+        """The text of a message. UnsupportedInputError for parts that no classifier judges."""
+        judged = {"image"} if self._images is not None else set()
+        content = message.get("content") or ""
+        if not isinstance(content, str) and any(kind_of(part) not in (None, *judged) for part in content):
+            raise UnsupportedInputError(
+                "the classifier judges text alone; leave images and sounds out of guarded chats"
+                if self._images is None
+                else "no classifier judges sounds; leave them out of guarded chats"
+            )
+        clean: str = normalise([message], " ", judged)[0]["content"]
+        return clean
 
-def _text_of(message: Mapping[str, Any]) -> str:
-    """The text of a message. UnsupportedInputError for an image or a sound, which this classifier cannot judge."""
-    content = message.get("content") or ""
-    if not isinstance(content, str) and any(kind_of(part) for part in content):
-        raise UnsupportedInputError("the classifier judges text alone; leave images and sounds out of guarded chats")
-    clean: str = normalise([message])[0]["content"]
-    return clean
+    def _opened(self, message: Mapping[str, Any], sources: Sources) -> Mapping[str, Any]:
+        """The message with each image as the pixels that were judged: what is read twice may not be the same twice."""
+        images = media_of([message], {"image"}) if self._images is not None else []
+        if self._images is None or not images:
+            return message
+        parts = []
+        for part in message["content"]:
+            if kind_of(part) is not None:
+                image = images.pop(0)
+                picture = opened_image(image.source, sources)
+                _pass("image", self._images.check(picture))
+                part = {"type": "image", "image": picture, "detail": image.detail}
+            parts.append(part)
+        return {**message, "content": parts}
 
 
 def _pass(what: str, verdict: Verdict) -> None:

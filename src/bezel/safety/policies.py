@@ -1,4 +1,4 @@
-"""The policies that a classifier knows, and how ShieldGemma is asked about them."""
+"""The policies that classifiers know, of texts and of images, and how ShieldGemma is asked about them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from bezel.errors import InvalidRequestError
 
 Segments = list[tuple[str, bool]]
 """Parts of a prompt, and whether each is a control piece."""
+Judged = Literal["text", "image"]
+"""What a policy is about."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One harm: `key` names it here, `title` and `does` to the model."""
+    """One harm, of texts or of images: `key` names it here, `title` and `does` to the model."""
 
     key: str
     title: str
@@ -26,17 +29,22 @@ class Policy:
         rule = "chatbot shall not generate" if answered else "prompt shall not contain or seek generation of"
         return f'* "{self.title}": The {rule} content that {self.does}'
 
+    @property
+    def of_images(self) -> str:
+        """The rule as ShieldGemma 2 was trained to read it."""
+        return f"{self.title}: The image shall not contain content that {self.does}"
+
 
 @cache
-def policies() -> dict[str, Policy]:
-    """Every policy by its key."""
+def policies(judged: Judged = "text") -> dict[str, Policy]:
+    """Every policy about texts, or about images, by its key."""
     text = (files("bezel.safety") / "policies.toml").read_text("utf-8")
-    return {key: Policy(key, **fields) for key, fields in tomllib.loads(text).items()}
+    return {key: Policy(key, **fields) for key, fields in tomllib.loads(text)[judged].items()}
 
 
-def named(keys: tuple[str, ...] | list[str] | None) -> list[Policy]:
+def named(keys: tuple[str, ...] | list[str] | None, judged: Judged = "text") -> list[Policy]:
     """The policies of `keys`; all of them for None. Raises InvalidRequestError for a key that is none."""
-    known = policies()
+    known = policies(judged)
     unknown = [key for key in keys or () if key not in known]
     if unknown:
         raise InvalidRequestError(f"unknown policy {unknown[0]!r}; choose from {', '.join(known)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,19 @@ def normalise(
         raise InvalidRequestError("messages is empty; send at least one user message")
     clean = [_message(message, f"messages[{index}]", mark, kinds) for index, message in enumerate(messages)]
     _name_results(clean)
+    return clean
+
+
+def in_parts(messages: Sequence[Mapping[str, Any]], mark: str, kinds: Iterator[str]) -> list[dict[str, Any]]:
+    """Messages that `normalise` made, whose content is a list of parts: texts, and media in the places of `mark`."""
+    clean = []
+    for message in messages:
+        first, *others = message["content"].split(mark)
+        parts = [{"type": "text", "text": first}] if first or not others else []
+        for text in others:
+            parts.append({"type": next(kinds)})
+            parts += [{"type": "text", "text": text}] if text else []
+        clean.append({**message, "content": parts})
     return clean
 
 

@@ -65,7 +65,11 @@ class EndedForm:
 
 @dataclass(frozen=True)
 class Layout:
-    """A prompt: its token ids, and where each run of soft tokens begins."""
+    """A prompt: its token ids, and where each run of soft tokens begins.
+
+    With `prefix` it is one that sees itself in both directions, images first (PaliGemma).
+    """
 
     ids: list[int]
     starts: Sequence[int] = ()
+    prefix: bool = False

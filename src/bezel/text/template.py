@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bezel.errors import InvalidRequestError, TemplateError
 from bezel.text.dialects.adapting import Knows, adapted
 from bezel.text.dialects.forms import Prompted, dialect_of
-from bezel.text.messages import normalise
+from bezel.text.messages import in_parts, media_of, normalise
 from bezel.text.soft import Layout, Part, Soft
 from bezel.text.tokenizer import Tokenizer
 from bezel.text.tools import check_tools
@@ -50,7 +51,7 @@ class ChatTemplate:
             environment.filters.update(self.dialect.filters)
             environment.globals["form"] = self.dialect.form
         try:
-            self._knows = _known(environment, source)
+            self._knows, self._in_parts = _known(environment, source), _reads_parts(environment, source)
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"chat template, line {error.lineno}: {error.message}") from None
@@ -78,22 +79,26 @@ class ChatTemplate:
         Raises InvalidRequestError for messages that the template refuses, UnsupportedInputError for media that the
         model does not take.
         """
-        mark, place = _unguessable(), _unguessable()
-        messages, tools = normalise(messages, place, self._media), check_tools(tools)
+        mark, place, given = _unguessable(), _unguessable(), messages
+        messages, tools = normalise(given, place, self._media), check_tools(tools)
         if isinstance(self.dialect, Prompted):
             messages, tools = adapted(messages, tools, self._knows, self.dialect)
+        if self._in_parts:
+            messages = in_parts(messages, place, iter([part.kind for part in media_of(given, self._media)]))
         text = self._rendered(messages, tools, add_generation_prompt, mark)
         parts: list[Part] = []
-        waiting = iter(shown)
+        waiting = deque(shown)
         for piece, control in self._tokenizer.split_control(text):
+            if control and self._in_parts and waiting and piece == _opening(waiting[0]):
+                parts += waiting.popleft()
+                continue
             before, *behind = [piece] if control else piece.replace(mark, "").split(place)
             parts.append((before, control))
             for after in behind:
-                media = next(waiting, None)
-                if media is None:
+                if not waiting:
                     raise TemplateError("the chat template shows an image or a sound of these messages twice")
-                parts += [*media, (after, False)]
-        if next(waiting, None) is not None:
+                parts += [*waiting.popleft(), (after, False)]
+        if waiting:
             raise TemplateError("the chat template leaves out an image or a sound of these messages")
         return self._encoded(parts)
 
@@ -167,6 +172,20 @@ def _known(environment: Environment, source: str) -> Knows:
     texts = {node.value for node in tree.find_all(nodes.Const)} | {node.attr for node in tree.find_all(nodes.Getattr)}
     declares = "tools" in meta.find_undeclared_variables(tree)
     return Knows(tools=declares, calls="tool_calls" in texts, results="tool" in texts)
+
+
+def _reads_parts(environment: Environment, source: str) -> bool:
+    """Whether a template wants every content as a list of parts: it looks for images and at no string."""
+    from jinja2 import nodes
+
+    tree = environment.parse(source)
+    texts = {node.value for node in tree.find_all(nodes.Const)} | {node.attr for node in tree.find_all(nodes.Getattr)}
+    return {"type", "image"} <= texts and all(node.name != "string" for node in tree.find_all(nodes.Test))
+
+
+def _opening(media: Sequence[Part]) -> str | None:
+    """The control piece that such a template writes where an image or a sound stands: the first of its own."""
+    return next((part[0] for part in media if not isinstance(part, Soft) and part[1]), None)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None) -> str:

@@ -21,9 +21,11 @@ _FILE_LIMIT = 256 << 20
 _PIECES_LIMIT = 1 << 21
 _PIECE_LENGTH_LIMIT = 256
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
-# Pieces that vocabularies list beside the control pieces although they are text: white space and HTML tags.
+# Pieces that vocabularies list beside the control pieces although they are text: white space, HTML tags, and the places
+# and codes of masks that PaliGemma is asked about and answers with.
 _TEXT = re.compile(
-    r"[\s▁]+|</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup|code|a|p|ul|ol|li)>"
+    r"[\s▁]+|<loc\d{4}>|<seg\d{3}>"
+    r"|</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup|code|a|p|ul|ol|li)>"
 )
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE_TYPE = range(1, 7)
 

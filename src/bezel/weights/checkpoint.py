@@ -107,9 +107,10 @@ def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
     text_config = config.get("text_config", config)
     if not isinstance(text_config, dict):
         raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")
-    if config.get("model_type") == "gemma3":
+    defaults = names.text_defaults(config.get("model_type"), text_config.get("model_type"))
+    if defaults is not None:
         inherited = {"dtype": config.get("dtype") or config.get("torch_dtype")}
-        config["text_config"] = names.TEXT_DEFAULTS_OF_GEMMA3 | inherited | text_config
+        config["text_config"] = {**defaults, **inherited, **text_config}
     stored = names.from_hugging_face(source.tensors)
     lack_one = config.get("model_type") not in names.NORMS_ARE_WHOLE
     return Checkpoint(path, config, source, stored, norms_lack_one=lack_one, folder=path)

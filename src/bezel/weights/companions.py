@@ -25,10 +25,17 @@ def chat_template(checkpoint: Checkpoint) -> str | None:
 
 
 def folder_template(folder: Path) -> str | None:
-    """From `chat_template.jinja`, else from `tokenizer_config.json` (its "default" where there are several)."""
+    """From `chat_template.jinja`, else `chat_template.json`, where Transformers 4 put that of a processor.
+
+    Else from `tokenizer_config.json` (its "default" where there are several).
+    """
     file = folder / "chat_template.jinja"
     if file.exists():
         return _read_text(file)
+    processor = folder / "chat_template.json"
+    source = read_json(processor).get("chat_template") if processor.exists() else None
+    if isinstance(source, str):
+        return source
     settings = folder / "tokenizer_config.json"
     source = read_json(settings).get("chat_template") if settings.exists() else None
     if isinstance(source, list):

@@ -57,7 +57,10 @@ _SCALE_OF_ALTUP = "altup_correct_scale", "altup.correct_output_scale"
 _MODEL_TYPE = {"gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text", "gemma3n": "gemma3n_text"}
 NORMS_ARE_WHOLE = ("gemma3n", "gemma3n_text")
 """Model types whose Hugging Face checkpoints store the whole multiplier of a norm, not what it has over 1."""
-_HF_PREFIXES = ("language_model.model.", "model.language_model.", "model.")
+# Of a text model alone, and beside towers as Transformers wrote it before its version 5 and since; a classifier
+# (ShieldGemma 2) has it behind one or two "model." more.
+_HF_PREFIX = re.compile(r"(?:model\.){1,3}(?:language_model\.)?(?:model\.)?|language_model\.model\.")
+_HF_TOWER_PREFIX = re.compile(r"(?:model\.){0,2}")
 
 
 def _layer_names(architecture: str) -> dict[str, str]:
@@ -117,13 +120,11 @@ def from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of the text part of a Hugging Face checkpoint."""
     names = {}
     for name in stored:
-        if name in ("lm_head.weight", "language_model.lm_head.weight"):
+        prefix = _HF_PREFIX.match(name)
+        if re.fullmatch(r"(?:model\.){0,2}(?:language_model\.)?lm_head\.weight", name):
             names["lm_head.weight"] = name
-            continue
-        for prefix in _HF_PREFIXES:
-            if name.startswith(prefix):
-                names[name.removeprefix(prefix)] = name
-                break
+        elif prefix:
+            names[name[prefix.end() :]] = name
     return names
 
 
@@ -131,7 +132,8 @@ def vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of an image tower and its projector."""
     found = {}
     for name in stored:
-        canonical = name.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.", 1)
+        canonical = _HF_TOWER_PREFIX.sub("", name, count=1)
+        canonical = canonical.replace("vision_tower.vision_model.", "vision_tower.", 1)
         if canonical.startswith(("vision_tower.", "multi_modal_projector.")):
             found[canonical] = name
     return found
@@ -162,19 +164,57 @@ def gemma3n_vision_from_gguf(stored: Iterable[str]) -> dict[str, str]:
     return found
 
 
-TEXT_DEFAULTS_OF_GEMMA3 = {
-    "vocab_size": 262_208,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-    "query_pre_attn_scalar": 256,
-    "max_position_embeddings": 131_072,
-    "sliding_window": 4096,
+_TEXT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "gemma3_text": {
+        "vocab_size": 262_208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+    },
+    "gemma2": {
+        "vocab_size": 256_000,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "max_position_embeddings": 8192,
+        "sliding_window": 4096,
+    },
+    "gemma": {
+        "vocab_size": 256_000,
+        "hidden_size": 3072,
+        "intermediate_size": 24_576,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+        "max_position_embeddings": 8192,
+    },
 }
-"""Of Transformers' Gemma3TextConfig: the published configs of models with a tower leave out what is as here."""
+_TEXT_HALF = {"gemma3": "gemma3_text", "shieldgemma2": "gemma3_text", "paligemma": "gemma"}
+
+
+def text_defaults(model_type: Any, text_type: Any) -> Mapping[str, Any] | None:
+    """What a `text_config` of this type stands for where it leaves a field out; None for a model without a tower.
+
+    They are Transformers' of that type: the published configs of models with a tower say only what differs.
+    """
+    half = _TEXT_HALF.get(model_type) if isinstance(model_type, str) else None
+    if half is None:
+        return None
+    known = isinstance(text_type, str) and text_type in _TEXT_DEFAULTS
+    return {"model_type": half, **_TEXT_DEFAULTS[text_type if known else half]}
+
+
 _VISION = {
     "v.patch_embd": "vision_tower.embeddings.patch_embedding",
     "v.position_embd": "vision_tower.embeddings.position_embedding",

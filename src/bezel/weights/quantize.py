@@ -91,6 +91,10 @@ def _tensors(checkpoint: Checkpoint, architecture: str, config: Config, level: F
 
 def _config(checkpoint: Checkpoint) -> tuple[str, Config]:
     model_type = checkpoint.config.get("model_type")
+    if model_type == "paligemma":
+        raise UnsupportedModelError(
+            f"{checkpoint.path}: GGUF has no PaliGemma, and llama.cpp runs none; load the folder with a level instead"
+        )
     if not isinstance(model_type, str) or model_type not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise UnsupportedModelError(f"{checkpoint.path}: model_type {model_type!r} is not supported; known: {known}")

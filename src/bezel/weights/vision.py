@@ -35,13 +35,17 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
         return view
     if kind == "gemma3_text" and checkpoint.folder is None:
         return _beside(checkpoint)
-    if kind == "gemma3":
+    if kind in ("gemma3", "shieldgemma2", "paligemma"):
         stored = names.vision_from_hugging_face(checkpoint.source.tensors)
     elif kind == "gemma3n":
         stored = names.gemma3n_vision_from_hugging_face(checkpoint.source.tensors)
     else:
         return None
-    return replace(checkpoint, stored_names=stored, norms_lack_one=kind == "gemma3") if stored else None
+    if kind == "paligemma" and not stored:
+        raise ModelFileError(
+            f"{checkpoint.path}: holds no image tower, without which PaliGemma does nothing; pull it again"
+        )
+    return replace(checkpoint, stored_names=stored, norms_lack_one=kind != "gemma3n") if stored else None
 
 
 def _beside(checkpoint: Checkpoint) -> Checkpoint | None:
