@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.bench import Bench, bench
+from bezel.backends.embedding import EmbeddingBackend
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.catalog.hardware import MemoryUse, memory_use
@@ -82,6 +83,10 @@ def load(
     loading, remote = {"level": level, "context": context}, {"base_url": base_url, "api_key": api_key}
     if backend == "native":
         _leave_out(backend, remote | {"device": device})
+        embedding = EmbeddingBackend.load(model, level, context, threads)
+        if embedding is not None:
+            _leave_out("native, with a model that embeds,", own | {"threads": None})
+            return Model(embedding)
         return Model(
             NativeBackend.load(
                 model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
@@ -109,20 +114,33 @@ def _leave_out(backend: str, options: Mapping[str, Any]) -> None:
 class Model:
     """A loaded model. Sampling parameters go by the field's names: temperature, top_p, top_k, seed, ..."""
 
-    def __init__(self, backend: NativeBackend | TransformersBackend | OpenAIBackend) -> None:
+    def __init__(self, backend: NativeBackend | EmbeddingBackend | TransformersBackend | OpenAIBackend) -> None:
         self._backend = backend
 
     @property
     def _native(self) -> NativeBackend:
         if not isinstance(self._backend, NativeBackend):
             engine = self._backend.describe()["engine"]
-            raise UnsupportedInputError(f"{engine} gives answers alone; load the model here for this (backend native)")
+            raise UnsupportedInputError(
+                f"a model on {engine} cannot do this; load one that writes here (backend native)"
+            )
         return self._backend
 
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer: `encode(text)`, `decode(ids)`."""
         return getattr(self._backend, "tokenizer", None) or self._native.tokenizer
+
+    def embed(self, texts: str | Sequence[str], task: str | None = None, dimensions: int | None = None) -> F32:
+        """Embeddings of texts: float32 [texts, dimensions], each of length 1, so that a dot product compares two.
+
+        `task` is one of `describe()["tasks"]` and says what they are for; a question is a "query" for "document"s.
+        `dimensions` keeps the first ones alone (EmbeddingGemma: 768, 512, 256 or 128). Raises UnsupportedInputError for
+        a model that writes, and InvalidRequestError.
+        """
+        if not isinstance(self._backend, EmbeddingBackend):
+            raise UnsupportedInputError("this model writes and embeds nothing; load google/embeddinggemma-300m")
+        return self._backend.embed([texts] if isinstance(texts, str) else texts, task, dimensions)
 
     def request(
         self,

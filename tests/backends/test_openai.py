@@ -364,7 +364,7 @@ def test_a_model_elsewhere_is_loaded_by_name_and_gives_answers_alone(
     assert [each.text for each in model.chat_batch(["a", "b"])] == ["Hi", "Hi"]
     assert model.describe()["engine"] == "openai"
     for ask in (lambda: model.logits([1, 2]), lambda: model.prompt_ids("hello"), lambda: model.tokenizer):
-        with pytest.raises(UnsupportedInputError, match="load the model here"):
+        with pytest.raises(UnsupportedInputError, match=r"load .* here"):
             ask()
     with pytest.raises(InvalidRequestError, match="ollama does not take threads, level"):
         bezel.load("gemma", "balanced", threads=2, backend="ollama")

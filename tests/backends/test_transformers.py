@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused(models: tuple[bezel.Model, bezel.Model], fold
         models[1].complete([5] * 513)
     with pytest.raises(UnsupportedInputError):
         models[1].chat([{"role": "user", "content": [{"type": "image", "image": "cat.png"}]}])
-    with pytest.raises(UnsupportedInputError, match="load the model here"):
+    with pytest.raises(UnsupportedInputError, match=r"load .* here"):
         models[1].logits([1, 2])
     with pytest.raises(InvalidRequestError, match="not here"):
         bezel.load(str(folder), backend="transformers", device="cuda:9")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, bench, chat, check, eval_, list_, pull, quantize, run, show, slice_, speech
+from bezel.cli import advise, bench, chat, check, embed, eval_, list_, pull, quantize, run, show, slice_, speech
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("chat")(chat.chat)
+app.command("embed")(embed.embed)
 app.command("transcribe")(speech.transcribe)
 app.command("translate")(speech.translate)
 app.command("pull")(pull.pull)

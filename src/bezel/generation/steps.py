@@ -51,7 +51,7 @@ class Steps:
         ValueError for a view of another cache, and for ids, positions, rows or blocks that cannot be.
         """
         ops, shape = self._model.ops, (len(batch.ids), len(batch.logit_rows))
-        unlike = batch.soft is not None or any(segment.start < segment.prefix for segment in batch.segments)
+        unlike = batch.soft is not None or any(s.mutual or s.start < s.prefix for s in batch.segments)
         if not isinstance(ops, Native) or shape[0] > MOST_ROWS or unlike:
             return self._model.forward(batch, cache)
         keys = cache.layer(0).keys

@@ -97,7 +97,8 @@ class Segment:
 
     `spans` are runs of positions (first, end), in rising order, whose rows see each other in both directions. One may
     begin before the segment; none goes on behind it. The rows of the first `prefix` positions, which are such a span,
-    see all of it whatever the window is.
+    see all of it whatever the window is. The rows of a `mutual` segment, which is a whole sequence,
+    see each other as far as the window reaches in both directions.
     """
 
     row: int
@@ -105,13 +106,16 @@ class Segment:
     length: int
     spans: tuple[tuple[int, int], ...] = ()
     prefix: int = 0
+    mutual: bool = False
 
-    def lasts(self) -> I32:
-        """The last position that each row sees: its own, or its span's. int32 [length].
+    def lasts(self, window: int | None = None) -> I32:
+        """The last position that each row sees: its own, its span's, or how far a mutual segment goes. int32 [length].
 
         ValueError for a span that goes on behind the segment, whose keys nobody has yet.
         """
         lasts = np.arange(self.start, self.start + self.length, dtype=np.int32)
+        if self.mutual:
+            return np.minimum(lasts + (self.length if window is None else window - 1), lasts[-1:])
         for first, end in self.spans:
             if end > self.start + self.length:
                 raise ValueError(f"a span to {end} goes on behind {self.start + self.length}, the end of its segment")
@@ -244,9 +248,9 @@ class Kernels(Protocol):
         With `index` [R], q [R, heads, head_dim] holds those rows of the segments alone: [R, heads * head_dim].
 
         The row at position p sees the cached positions max(0, p - window + 1) ... p, inside a span of its segment to
-        the end of that, inside its segment's prefix from 0 on. Keys and values are widened to
-        float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are q.k * scale, then
-        soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
+        the end of that, inside its segment's prefix from 0 on, in a mutual segment to p + window - 1. Keys and values
+        are widened to float32, which is exact for F16; a Q8_0 element is code * scale in float32. Scores are
+        q.k * scale, then soft_cap * tanh(score / soft_cap) where a soft cap is given, then soft-max.
         """
 
     def geglu(self, gate_up: F32) -> F32:

@@ -292,6 +292,8 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
         addresses, positions, lasts = rows.addresses, rows.positions, rows.lasts
         if window is not None and any(window < segment.prefix for segment in segments):
             positions = _seeing_all(positions, segments, window)
+        if window is not None and any(segment.mutual for segment in segments):
+            lasts = np.concatenate([segment.lasts(window) for segment in segments])
         if index is not None:
             halves = self.rows(addresses.view(np.float32).reshape(-1, 2), index)
             addresses, positions = halves.reshape(-1).view(np.uint64), self.picked(positions, index)

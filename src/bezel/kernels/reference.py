@@ -175,7 +175,7 @@ class Reference(
         shared = heads // kv.keys.shape[2]
         out = np.empty((tokens, heads, head_dim), np.float32)
         for segment, table in zip(segments, kv.tables, strict=True):
-            for i, last in enumerate(segment.lasts().tolist()):
+            for i, last in enumerate(segment.lasts(window).tolist()):
                 first = segment.first(segment.start + i, window)
                 seen = np.arange(first, last + 1)
                 blocks, slots = table[seen // kv.block_size], seen % kv.block_size

@@ -36,6 +36,7 @@ class Config:
     final_soft_cap: float | None
     embedding_scale: float
     tied: bool
+    bidirectional: bool
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> Config:
@@ -53,6 +54,8 @@ class Config:
             raise ModelFileError(f"config: rope_type {full['rope_type']!r} is unknown to Gemma 3")
         local = ropes.get("sliding_attention") or {}
         head_dim = field_of(config, "head_dim", int, 256)
+        bidirectional = bool(config.get("use_bidirectional_attention"))
+        window = field_of(config, "sliding_window", int)
         return cls(
             vocab_size=field_of(config, "vocab_size", int),
             hidden_size=field_of(config, "hidden_size", int),
@@ -61,7 +64,7 @@ class Config:
             kv_heads=field_of(config, "num_key_value_heads", int),
             head_dim=head_dim,
             sliding=tuple(kind == "sliding_attention" for kind in kinds),
-            window=field_of(config, "sliding_window", int),
+            window=window // 2 + 1 if bidirectional else window,  # half of it to each side, and the row itself
             query_scale=field_of(config, "query_pre_attn_scalar", float, float(head_dim)) ** -0.5,
             eps=field_of(config, "rms_norm_eps", float, 1e-6),
             context=field_of(config, "max_position_embeddings", int, 131072),
@@ -71,6 +74,7 @@ class Config:
             final_soft_cap=config.get("final_logit_softcapping"),
             embedding_scale=embedding_scale(config),
             tied=bool(config.get("tie_word_embeddings", True)),
+            bidirectional=bidirectional,
         )
 
 
@@ -159,16 +163,18 @@ class Gemma3:
             tuple(LayerCache(c.kv_heads, c.head_dim, c.window if slides else None) for slides in c.sliding)
         )
 
-    def forward(self, batch: Batch, cache: CacheView) -> F32:
-        """See `models.interface.TextModel.forward`."""
+    def hidden(self, batch: Batch, cache: CacheView) -> F32:
+        """The rows of which logits are wanted, behind the last norm: float32 [R, hidden]."""
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
         if batch.soft is not None:
             x[batch.soft_rows] = batch.soft
         for layer in self.layers:
             layer(x, batch, cache)
-        logits = self.ops.linear(
-            self.lm_head, self.ops.rms_norm(self.ops.rows(x, batch.logit_rows), self.norm, self.config.eps)
-        )
+        return self.ops.rms_norm(self.ops.rows(x, batch.logit_rows), self.norm, self.config.eps)
+
+    def forward(self, batch: Batch, cache: CacheView) -> F32:
+        """See `models.interface.TextModel.forward`."""
+        logits = self.ops.linear(self.lm_head, self.hidden(batch, cache))
         if self.config.final_soft_cap is not None:
             self.ops.soft_cap(logits, self.config.final_soft_cap)
         return logits

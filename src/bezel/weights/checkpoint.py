@@ -118,6 +118,12 @@ def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of at most 64 MiB; ModelFileError names what is wrong with it."""
+    found: dict[str, Any] = read_json_of(dict, path)
+    return found
+
+
+def read_json_of(kind: type, path: Path) -> Any:
+    """As `read_json`, of another kind: a list."""
     try:
         if path.stat().st_size > 64 << 20:
             raise ModelFileError(f"{path}: larger than 64 MiB; this is not a configuration file")
@@ -126,8 +132,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: missing; the folder needs it") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ModelFileError(f"{path}: not valid JSON ({error}); download it again") from None
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{path}: holds a {type(value).__name__}, not an object")
+    if not isinstance(value, kind):
+        raise ModelFileError(f"{path}: holds a {type(value).__name__}, not {'an object' if kind is dict else 'a list'}")
     return value
 
 

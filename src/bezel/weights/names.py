@@ -125,6 +125,8 @@ def from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
             names["lm_head.weight"] = name
         elif prefix:
             names[name[prefix.end() :]] = name
+        elif name.startswith(("embed_tokens.", "layers.", "norm.")):  # a text model without a head, as embeddings have
+            names[name] = name
     return names
 
 

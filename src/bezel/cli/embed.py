@@ -1,0 +1,39 @@
+"""`bezel embed TEXT...`: texts as vectors that can be compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from bezel.cli import options
+from bezel.errors import InvalidRequestError
+
+EMBEDS = "google/embeddinggemma-300m"
+
+
+def embed(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; nothing: lines of standard input.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="A model that embeds.")] = EMBEDS,
+    task: Annotated[str | None, typer.Option(help="What the embedding is for: query, document, STS, ...")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Keep the first numbers alone: 512, 256 or 128.")] = None,
+    level: options.Level = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print the embedding of each text: its numbers in a line."""
+    given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not given:
+        raise InvalidRequestError('nothing to embed; write: bezel embed "your text"')
+    from bezel.api import load
+
+    found = load(model, level, threads=threads).embed(given, task, dimensions)
+    if as_json:
+        print(json.dumps({"model": model, "embeddings": found.tolist()}))
+        return
+    for row in found:
+        print(" ".join(f"{number:.6g}" for number in row.tolist()))
