@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
+from bezel.backends.answering import Answering
 from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
@@ -188,16 +189,16 @@ class NativeBackend:
             return bos + self.tokenizer.encode(request.prompt)
         return list(request.prompt or ())
 
-    def stream(self, request: Request) -> Iterator[Event]:
-        """See `Backend.stream`."""
-        answer, stream = self._answer(request), self._submit(request)
-        try:
-            for progress in stream:
-                yield from answer.take(progress)
-                if answer.ended:
-                    return
-        finally:
-            stream.cancel()
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """See `Backend.text_of`."""
+        for token in token_ids:
+            if not 0 <= token < self.model.vocabulary:
+                raise InvalidRequestError(f"there is no token {token}; the vocabulary has {self.model.vocabulary}")
+        return self.tokenizer.decode(token_ids, keep_control=True)
+
+    def stream(self, request: Request) -> Answering:
+        """See `Backend.stream`. The request is queued when its first event is asked for."""
+        return Answering(lambda: (self._answer(request), self._submit(request)))
 
     def answers(self, requests: Sequence[Request]) -> list[list[Event]]:
         """All events of several requests that run together, request by request."""

@@ -1,0 +1,54 @@
+"""The events of a request to the engine, which may be cancelled while somebody waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+
+from bezel.backends.answer import Answer
+from bezel.backends.interface import Event
+from bezel.engine.driver import Stream
+
+
+class _State:
+    """What the generator and its owner both know; the owner itself must not be held by the generator."""
+
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+        self.closed = False
+
+
+class Answering:
+    """See `interface.Events`. `start` queues the request, when the first event is asked for."""
+
+    def __init__(self, start: Callable[[], tuple[Answer, Stream]]) -> None:
+        self._state = _State()
+        self._events = _events(start, self._state)
+
+    def __iter__(self) -> Answering:
+        return self
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def close(self) -> None:
+        """See `interface.Events.close`."""
+        self._state.closed = True
+        if self._state.stream is not None:
+            self._state.stream.cancel()
+        with suppress(ValueError):  # another thread is inside of it, and leaves with the step that cancels
+            self._events.close()
+
+
+def _events(start: Callable[[], tuple[Answer, Stream]], state: _State) -> Generator[Event, None, None]:
+    answer, stream = start()
+    state.stream = stream
+    try:
+        if state.closed:  # before there was a stream to cancel
+            return
+        for progress in stream:
+            yield from answer.take(progress)
+            if answer.ended:
+                return
+    finally:
+        stream.cancel()
