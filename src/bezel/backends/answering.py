@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import suppress
 
 from bezel.backends.answer import Answer
 from bezel.backends.interface import Event
@@ -34,10 +33,11 @@ class Answering:
     def close(self) -> None:
         """See `interface.Events.close`."""
         self._state.closed = True
-        if self._state.stream is not None:
-            self._state.stream.cancel()
-        with suppress(ValueError):  # another thread is inside of it, and leaves with the step that cancels
+        try:
             self._events.close()
+        except ValueError:  # another thread is inside of it, and leaves with the step that cancels
+            if self._state.stream is not None:
+                self._state.stream.cancel()
 
 
 def _events(start: Callable[[], tuple[Answer, Stream]], state: _State) -> Generator[Event, None, None]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bezel.service.settings import ServerSettings
 
 _GRACE_SECONDS = 30
+_KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
 
 
 def serve(
@@ -100,6 +101,7 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        timeout_keep_alive=_KEEP_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     _say(settings, list(backends))

@@ -115,6 +115,11 @@ class Answers:
             self._count(index, item)
             yield index, item
 
+    @property
+    def more(self) -> bool:
+        """Whether an event waits to be taken."""
+        return not self._items.empty()
+
     async def aclose(self) -> None:
         """Cancel what runs, give back tokens that were not used, count the others."""
         for run in self._runs:

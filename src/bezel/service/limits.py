@@ -35,11 +35,11 @@ class Window:
         return max(0, self.limit - math.floor(self.before * self.left / _MINUTE + self.now))
 
     def wait(self, cost: int) -> float:
-        """Seconds until `cost` more fits if nothing else comes."""
-        room = self.limit - cost - self.now
-        if room >= 0:
+        """Seconds after which `cost` more fits if nothing else comes: the weighted count's whole part and it do."""
+        if self.now + cost <= self.limit:
+            room = self.limit - cost + 1 - self.now
             return max(0.0, self.left - room * _MINUTE / self.before) if self.before else 0.0
-        return self.left + _MINUTE * max(0.0, 1 - (self.limit - cost) / self.now)
+        return self.left + _MINUTE * max(0.0, 1 - (self.limit - cost + 1) / self.now)
 
     @property
     def reset(self) -> float:
@@ -69,6 +69,8 @@ class Limits:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         try:
+            if not settings.limits_url.startswith("async+"):
+                raise ValueError("a store that waits")
             self._storage: Any = storage_from_string(settings.limits_url)
             self._windows = SlidingWindowCounterRateLimiter(self._storage)
         except (ConfigurationError, ImportError, ValueError, NotImplementedError):
@@ -138,4 +140,4 @@ def _tell(exchange: Exchange, window: Window, what: str) -> None:
 
 
 def _refusal(name: str, window: Window, cost: int, detail: str) -> ApiError:
-    return ApiError(name, detail, headers={"retry-after": str(max(1, math.ceil(window.wait(cost))))})
+    return ApiError(name, detail, headers={"retry-after": str(math.floor(window.wait(cost)) + 1)})

@@ -18,6 +18,7 @@ from bezel.service.exchange import exchange_of
 Result = TypeVar("Result")
 PING_SECONDS = 10.0
 """A stream on which nothing happens says so every so often."""
+_BLOCK = 16 << 10
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -56,6 +57,7 @@ class EventStream(Response):
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._answers, self._chunks = answers, chunks
+        self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI response."""
@@ -74,29 +76,35 @@ class EventStream(Response):
 
     async def _send(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for block in self._blocks(scope):
-            await send({"type": "http.response.body", "body": block, "more_body": True})
+        pings = asyncio.ensure_future(self._ping(send))
+        try:
+            async for block in self._blocks(scope):
+                self._sent = True
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        finally:
+            pings.cancel()
+            await asyncio.gather(pings, return_exceptions=True)
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
+    async def _ping(self, send: Send) -> None:
+        while True:
+            self._sent = False
+            await asyncio.sleep(PING_SECONDS)
+            if not self._sent:
+                await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
+
     async def _blocks(self, scope: Scope) -> AsyncIterator[bytes]:
-        encoder, chunks = msgspec.json.Encoder(), aiter(self._chunks)
-        coming: asyncio.Task[Any] | None = None
+        """Events; those that have come already are sent together."""
+        encoder, block = msgspec.json.Encoder(), bytearray()
         try:
-            while True:
-                coming = coming or asyncio.ensure_future(anext(chunks))
-                await asyncio.wait({coming}, timeout=PING_SECONDS)
-                if not coming.done():
-                    yield b": ping\n\n"
-                    continue
-                chunk, coming = coming.result(), None
-                yield b"data: " + encoder.encode(chunk) + b"\n\n"
-        except StopAsyncIteration:
-            return
+            async for chunk in self._chunks:
+                block += b"data: " + encoder.encode(chunk) + b"\n\n"
+                if not self._answers.more or len(block) >= _BLOCK:
+                    yield bytes(block)
+                    block.clear()
         except Exception as error:
             exchange, refusal = exchange_of(scope), told(error)
             exchange.failed(error, refusal)
-            yield b"data: " + refusal.body(exchange.request_id) + b"\n\n"
-        finally:
-            if coming is not None:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+            block += b"data: " + refusal.body(exchange.request_id) + b"\n\n"
+        if block:
+            yield bytes(block)

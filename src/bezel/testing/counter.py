@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -66,20 +66,20 @@ class CounterBackend:
         self.asked = request
         return Counting(self, request)
 
-    def _pieces(self, request: Request) -> list[tuple[Event, ...]]:
+    def _pieces(self, request: Request) -> Iterator[tuple[Event, ...]]:
         """What each token brings."""
         names = [tool["function"]["name"] for tool in request.offered]
         if isinstance(request.tool_choice, NamedTool):
             names = [request.tool_choice.name]
         if names and (request.messages or [{}])[-1].get("role") != "tool":
-            calls = [
-                (CallStarted(i, name), CallDelta(i, '{"count":'), CallDelta(i, "1}"), CallFinished(i, call))
-                for i, name in enumerate(names if request.parallel_tool_calls else names[:1])
-                for call in [Call(name, {"count": 1})]
-            ]
-            return [(Delta("", (TokenLogprob(0, "", -0.5),)), *events) for events in calls]
-        texts = [f"{' ' if number > 1 else ''}{number}" for number in range(1, self._count + 1)]
-        return [(Delta(text, (self._logprob(text, request.logprobs or 0),)),) for text in texts]
+            for index, name in enumerate(names if request.parallel_tool_calls else names[:1]):
+                parts = CallDelta(index, '{"count":'), CallDelta(index, "1}")
+                whole = CallFinished(index, Call(name, {"count": 1}))
+                yield Delta("", (TokenLogprob(0, "", -0.5),)), CallStarted(index, name), *parts, whole
+            return
+        for number in range(1, self._count + 1):
+            text = f"{' ' if number > 1 else ''}{number}"
+            yield (Delta(text, (self._logprob(text, request.logprobs or 0),)),)
 
     def _logprob(self, text: str, top: int) -> TokenLogprob:
         others = ((int(text), text, -0.5), (0, "0", -1.5))
@@ -109,12 +109,15 @@ class Counting:
             self._events.close()
 
     def _run(self, backend: CounterBackend, request: Request) -> Generator[Event, None, None]:
-        prompt, done, ended = len(backend.prompt_ids(request)), 0, False
+        prompt, done, ended, cut = len(backend.prompt_ids(request)), 0, False, False
         pieces, stops = backend._pieces(request), StopStrings(request.stop)
         with backend._lock:
             backend.running += 1
         try:
-            for events in pieces[: request.max_tokens]:
+            for events in pieces:
+                if done == request.max_tokens:
+                    cut = True
+                    break
                 if backend._wait(self._closed):
                     return
                 done += 1
@@ -126,7 +129,6 @@ class Counting:
                     yield replace(event, text=stops.push(event.text)) if isinstance(event, Delta) else event
                 if stops.hit is not None:
                     break
-            cut = request.max_tokens is not None and request.max_tokens < len(pieces) and stops.hit is None
             ended = True
             yield Delta(stops.flush())
             yield Finish(
