@@ -171,7 +171,7 @@ def test_an_error_inside_a_stream_is_an_event_and_says_nothing_of_its_words(
     *chunks, error = events(live.chat(stream=True))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["", "1", " 2"]
     assert error["error"]["type"] == "server_error" and "secret" not in str(error)
-    with pytest.raises(openai.APIError, match="try again|log says more"):
+    with pytest.raises(openai.APIError, match=r"try again|log says more"):
         list(live.openai.chat.completions.create(model="counter", messages=MESSAGES, stream=True))
     response = live.chat()
     assert response.status_code == 500 and "secret" not in response.text

@@ -1,4 +1,4 @@
-"""Streams under load: who goes is cancelled within a step, who is slow is bounded, who is too many waits or is refused."""
+"""Streams under load: who goes is cancelled within a step, who is slow is bounded, who is too many is refused."""
 
 from __future__ import annotations
 

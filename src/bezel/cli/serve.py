@@ -104,8 +104,9 @@ def serve(
         timeout_keep_alive=_KEEP_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    _say(settings, list(backends))
-    uvicorn.Server(config).run()
+    listening = config.bind_socket()
+    _say(settings, list(backends), listening.getsockname()[1])
+    uvicorn.Server(config).run([listening])
 
 
 def _loaded(name: str, settings: ServerSettings, **options: object) -> Backend:
@@ -138,7 +139,7 @@ def _check_keys(settings: ServerSettings) -> None:
         )
 
 
-def _say(settings: ServerSettings, names: list[str]) -> None:
+def _say(settings: ServerSettings, names: list[str], port: int) -> None:
     scheme = "https" if settings.ssl_certfile else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"bezel: {', '.join(names)} at {scheme}://{host}:{settings.port}/v1", file=sys.stderr)
+    print(f"bezel: {', '.join(names)} at {scheme}://{host}:{port}/v1", file=sys.stderr)
