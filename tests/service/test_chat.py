@@ -8,9 +8,11 @@ from typing import Any
 import openai
 import pytest
 
+from bezel.backends.interface import Delta, Finish, Usage
 from bezel.errors import ConstraintFailedError, ContextLengthError
 from bezel.generation.constraints.grammar import Grammar
 from bezel.testing import CounterBackend
+from bezel.text.calls import CallBroken, CallDelta, CallStarted
 from bezel.text.tools import NamedTool
 from tests.service.live import CHAT, MESSAGES, TOOLS, Live, events
 
@@ -193,4 +195,58 @@ def test_the_models_own_sampling_holds_where_nothing_is_said(start: Callable[...
 def test_a_message_of_an_answer_may_come_back_with_all_that_it_holds(live: Live) -> None:
     echoed = {"role": "assistant", "content": "1", "refusal": None, "annotations": [], "audio": None}
     assert live.chat(messages=[*MESSAGES, echoed, *MESSAGES]).status_code == 200
+    refused = {"role": "assistant", "content": None, "refusal": "no"}
+    parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}, {"type": "text", "text": "1"}]}
+    assert live.chat(messages=[*MESSAGES, refused, *MESSAGES, parts, *MESSAGES]).status_code == 200
+    assert live.counter.asked is not None and live.counter.asked.messages is not None
+    assert live.counter.asked.messages[1] == {"role": "assistant", "content": "no"}
+    texts = [{"type": "text", "text": "never"}, {"type": "text", "text": "1"}]
+    assert live.counter.asked.messages[3] == {"role": "assistant", "content": texts}
+    strict = [{"type": "function", "function": {"name": "f", "strict": True}}]
+    live.chat(tools=strict)
+    assert live.counter.asked.tools == [{"type": "function", "function": {"name": "f"}}]
     assert live.client.post("/v1/chat/completions", json=CHAT | {"user": "u"}).status_code == 200
+
+
+def test_answers_to_one_request_have_seeds_of_their_own() -> None:
+    from bezel.backends.interface import Request
+    from bezel.generation.sampling import Sampling
+    from bezel.service.answers import several
+
+    seeds = [one.sampling.seed for one in several(Request(prompt="a", sampling=Sampling(seed=2**64 - 1)), 3)]
+    assert seeds == [2**64 - 1, 0, 1]
+    assert several(Request(prompt="a"), 2) == [Request(prompt="a")] * 2
+
+
+class Scripted(CounterBackend):
+    """A backend whose answer is given."""
+
+    def __init__(self, *script: Any) -> None:
+        super().__init__()
+        self._script = script
+
+    def stream(self, request: Any) -> Any:
+        return (event for event in self._script)
+
+
+USAGE = Usage(1, 2, 0.0, 0.0)
+BROKEN = (CallStarted(0, "f"), CallDelta(0, '{"a'), CallBroken(0, "f", "f(a", "it ends"))
+
+
+def test_a_call_that_was_cut_off_is_left_out(start: Callable[..., Live]) -> None:
+    live = start(backends={"counter": Scripted(Delta("so"), *BROKEN, Finish("length", USAGE))})
+    choice = live.chat().json()["choices"][0]
+    assert choice["finish_reason"] == "length" and choice["message"] == {
+        "role": "assistant",
+        "content": "so",
+        "refusal": None,
+    }
+    assert events(live.chat(stream=True))[-1]["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("script", [(*BROKEN, Finish("stop", USAGE)), (Delta("so"), Finish("cancelled", USAGE))])
+def test_what_cannot_be_read_or_was_given_up_is_an_error(start: Callable[..., Live], script: tuple[Any, ...]) -> None:
+    live = start(backends={"counter": Scripted(*script)})
+    response = live.chat()
+    assert response.status_code == 500 and response.json()["error"]["code"] == "GENERATION_ERROR"
+    assert events(live.chat(stream=True))[-1]["error"]["code"] == "GENERATION_ERROR"

@@ -144,7 +144,10 @@ def test_over_http(start: Callable[..., Live]) -> None:
     third = live.chat(strict, max_tokens=10)
     assert third.status_code == 429 and third.json()["error"]["code"] == "RATE_LIMIT_EXCEEDED"
     assert 1 <= int(third.headers["retry-after"]) <= 120
-    assert live.client.get("/health").status_code == 200
+    for _ in range(5):
+        assert live.client.get("/health", headers={"authorization": ""}).status_code == 200
+    once = start(rate_limit=1)
+    assert [once.client.get("/health").status_code for _ in range(3)] == [200] * 3
 
 
 def test_a_budget_is_charged_what_was_used(start: Callable[..., Live]) -> None:
@@ -156,6 +159,8 @@ def test_a_budget_is_charged_what_was_used(start: Callable[..., Live]) -> None:
     assert refused.status_code == 429 and "this may take 63" in refused.json()["error"]["message"]
     assert live.chat(headers, max_tokens=40).status_code == 200
     assert live.chat(live.key("generate"), max_tokens=200).status_code == 429
+    assert "may take 123" in live.chat(live.key("generate"), max_tokens=60, n=2).json()["error"]["message"]
+    assert "may take 4096" in live.chat(live.key("generate")).json()["error"]["message"], "all of the context"
     assert live.counter.running == 0
 
 

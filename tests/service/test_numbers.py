@@ -152,3 +152,22 @@ def test_ranges_end_where_they_are_said_to(live: Live, name: str) -> None:
 def test_the_place_is_named(live: Live, fields: dict[str, Any], param: str | None, words: str) -> None:
     error = live.chat(**fields).json()["error"]
     assert error["param"] == param and words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ('"x": "' + "y" * 300_000 + '"', "larger than 262,144 bytes"),
+        ('"x": ' + "[" * 70 + "]" * 70, "deeper than 64 levels"),
+        ('"x": "\\ud800"', "a character that JSON does not have"),
+        ('"x": NaN', "a number or a character"),
+    ],
+)
+def test_objects_of_any_content_have_bounds(live: Live, inside: str, words: str) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": "@@"}}
+    body = json.dumps({**CHAT, "tools": [tool]}).replace('"@@"', "{" + inside + "}")
+    response = live.client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    error = response.json()["error"]
+    assert (
+        response.status_code == 400 and error["param"] == "tools[0].function.parameters" and words in error["message"]
+    )

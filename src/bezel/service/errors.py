@@ -123,4 +123,4 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     name = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), "internal")
-    return ApiError(name, str(error).encode("utf-8", "replace").decode() if CATALOGUE[name].tells else "")
+    return ApiError(name, str(error).encode("utf-8", "replace").decode())

@@ -6,6 +6,7 @@ Changes are reported to the client by their names. Lengths are checked, and neve
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,21 @@ from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_SPACING = frozenset("\n\t\r")
-_SEEN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-"""Of the category of what is invisible, and written all the same."""
+_SEEN = "\n\t\r\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+"""Of the categories of what is invisible, and seen all the same."""
+_SELECTORS = range(0xE0100, 0xE01F0)
+_SUSPECTS = re.compile(
+    "["
+    + "".join(
+        re.escape(chr(code))
+        for codes in (range(0x20000), range(0xE0000, 0xE1000))
+        for code in codes
+        if unicodedata.category(chr(code)) in ("Cc", "Cf") or code in _SELECTORS
+        if chr(code) not in _SEEN
+    )
+    + "]"
+)
+"""What may have to go; most texts have none, and are read once."""
 _TEXTS = ("text", "refusal")
 
 
@@ -51,11 +64,11 @@ class InputPolicy:
         self._digest.update(b"\0")
         if text.isascii() and text.isprintable():
             return text
-        seen = "".join(character for place, character in enumerate(text) if self._kept(text, place, character))
-        composed = unicodedata.normalize("NFC", seen)
-        if composed != seen:
-            self.changes["unicode normalised"] = None
-        return composed
+        seen = _SUSPECTS.sub(lambda found: found[0] if self._kept(text, found.start(), found[0]) else "", text)
+        if unicodedata.is_normalized("NFC", seen):
+            return seen
+        self.changes["unicode normalised"] = None
+        return unicodedata.normalize("NFC", seen)
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Chat messages with the texts of their content changed."""
@@ -83,20 +96,14 @@ class InputPolicy:
         return [self._described(each) for each in value] if isinstance(value, list) else value
 
     def _kept(self, text: str, place: int, character: str) -> bool:
+        if character in JOINERS and joins(text, place):
+            return True
+        if ord(character) in _SELECTORS and place and unicodedata.name(text[place - 1], "").startswith("CJK"):
+            return True  # it chooses a form of the ideograph before it
         if character in _BIDI:
             change = "direction marks removed"
-        elif character in JOINERS:
-            if joins(text, place):
-                return True
-            change = "invisible characters removed"
-        elif 0xE0100 <= ord(character) <= 0xE01EF:  # chooses a form of the ideograph before it, else hides bytes
-            if place and unicodedata.name(text[place - 1], "").startswith("CJK"):
-                return True
-            change = "invisible characters removed"
         else:
-            kind = unicodedata.category(character)
-            if kind not in ("Cc", "Cf") or character in _SPACING or character in _SEEN:
-                return True
-            change = "control characters removed" if kind == "Cc" else "invisible characters removed"
+            control = unicodedata.category(character) == "Cc"
+            change = "control characters removed" if control else "invisible characters removed"
         self.changes[change] = None
         return False

@@ -55,13 +55,19 @@ AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 Parts = Annotated[list[TextPart], Field(min_length=1, max_length=1024)]
 
 
-class SystemMessage(Body):
+class _Message(Body):
+    def plain(self) -> dict[str, Any]:
+        """As the Python API takes it."""
+        return self.model_dump(exclude_none=True)
+
+
+class SystemMessage(_Message):
     role: Literal["system", "developer"]
     content: Text | Parts
     name: Name = None
 
 
-class UserMessage(Body):
+class UserMessage(_Message):
     role: Literal["user"]
     content: Text | Annotated[list[UserPart], Field(min_length=1, max_length=1024)]
     name: Name = None
@@ -77,7 +83,7 @@ class ToolCall(Body):
     function: CalledFunction
 
 
-class AssistantMessage(Body):
+class AssistantMessage(_Message):
     """As an answer held it: what else stands there (`annotations`, `audio`, ...) is not read."""
 
     model_config = ConfigDict(extra="ignore")
@@ -87,8 +93,17 @@ class AssistantMessage(Body):
     name: Name = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
 
+    def plain(self) -> dict[str, Any]:
+        """As the Python API takes it; a refusal is text."""
+        found = self.model_dump(exclude_none=True)
+        refusal = found.pop("refusal", None)
+        content = found.get("content", refusal)
+        if isinstance(content, list):
+            content = [{"type": "text", "text": part.get("text", part.get("refusal"))} for part in content]
+        return found | ({} if content is None else {"content": content})
 
-class ToolMessage(Body):
+
+class ToolMessage(_Message):
     role: Literal["tool"]
     content: Text | Parts
     tool_call_id: Annotated[str, Field(max_length=256)]
@@ -106,6 +121,10 @@ class Function(Named):
 class Tool(Body):
     type: Literal["function"]
     function: Function
+
+    def plain(self) -> dict[str, Any]:
+        """As the Python API takes it. Arguments always follow the schema, strict or not."""
+        return self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
 
 
 class JsonSchema(Named):
@@ -159,11 +178,12 @@ class ChatRequest(Sampled):
 
     def request(self, backend: Backend, policy: InputPolicy) -> Request:
         """The request to a backend, its texts after the policy. Raises ApiError and what Request's parts raise."""
-        dumped: dict[str, Any] = self.model_dump(include={"messages", "tools"}, exclude_none=True)
+        messages = [message.plain() for message in self.messages]
+        tools = [tool.plain() for tool in self.tools or ()]
         choice = self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedChoice) else self.tool_choice
         return Request(
-            messages=policy.messages(dumped["messages"]),
-            tools=policy.tools(dumped.get("tools", ())),
+            messages=policy.messages(messages),
+            tools=policy.tools(tools),
             sampling=self.sampling(backend.sampling),
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=self.stops,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -32,8 +32,9 @@ class TokenizeRequest(Body):
         """The request whose tokens are asked for."""
         if self.prompt is not None:
             return Request(prompt=policy.text(self.prompt))
-        dumped: dict[str, Any] = self.model_dump(include={"messages", "tools"}, exclude_none=True)
-        return Request(messages=policy.messages(dumped["messages"]), tools=policy.tools(dumped.get("tools", ())))
+        messages = [message.plain() for message in self.messages or ()]
+        tools = [tool.plain() for tool in self.tools or ()]
+        return Request(messages=policy.messages(messages), tools=policy.tools(tools))
 
 
 class DetokenizeRequest(Body):
