@@ -63,7 +63,9 @@ class Live:
     def chat(self, headers: Mapping[str, str] | None = None, **fields: Any) -> httpx.Response:
         return self.client.post("/v1/chat/completions", json={**CHAT, **fields}, headers=headers)
 
-    def log(self) -> list[dict[str, Any]]:
+    def log(self, count: int = 0) -> list[dict[str, Any]]:
+        """The lines, of which `count` are waited for: they are written behind the answers."""
+        wait_until(lambda: self.log_text.getvalue().count("\n") >= count)
         return [json.loads(line) for line in self.log_text.getvalue().splitlines()]
 
     def lanes(self) -> Any:

@@ -14,7 +14,7 @@ from bezel.generation.constraints.grammar import Grammar
 from bezel.testing import CounterBackend
 from bezel.text.calls import CallBroken, CallDelta, CallStarted
 from bezel.text.tools import NamedTool
-from tests.service.live import CHAT, MESSAGES, TOOLS, Live, events
+from tests.service.live import CHAT, MESSAGES, TOOLS, Live, events, wait_until
 
 
 def test_an_answer(live: Live) -> None:
@@ -177,9 +177,9 @@ def test_an_error_inside_a_stream_is_an_event_and_says_nothing_of_its_words(
         list(live.openai.chat.completions.create(model="counter", messages=MESSAGES, stream=True))
     response = live.chat()
     assert response.status_code == 500 and "secret" not in response.text
+    assert all(type(failure).__name__ in line["cause"] for line in live.log(3))
     assert "secret" not in live.log_text.getvalue()
-    assert all(type(failure).__name__ in line["cause"] for line in live.log())
-    assert live.lanes().running == 0
+    wait_until(lambda: live.lanes().running == 0)
 
 
 def test_the_models_own_sampling_holds_where_nothing_is_said(start: Callable[..., Live]) -> None:

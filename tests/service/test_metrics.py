@@ -15,6 +15,7 @@ def test_an_answer_is_measured(start: Callable[..., Live]) -> None:
     live.chat()
     live.chat(stream=True, max_tokens=2)
     live.client.get("/v1/unknown")
+    live.log(3)
     response = live.client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     values: dict[str, float] = {}

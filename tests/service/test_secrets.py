@@ -62,9 +62,10 @@ def test_no_canary_comes_out(start: Callable[..., Live]) -> None:
     answers.append(live.client.get("/v1/models", headers={"authorization": f"Bearer bz-{word()}"}))
     answers.append(live.client.get("/v1/models", headers={"host": word(), "x-request-id": f"{word()} {word()}"}))
     assert len(used) > 4_000 and {answer.status_code for answer in answers} >= {200, 400, 401, 404, 421, 500}
+    live.log(len(answers))
     metrics = live.client.get("/metrics").text
+    assert "counter" in metrics and len(live.log(len(answers) + 1)) == len(answers) + 1
     log = live.log_text.getvalue()
-    assert "counter" in metrics and len(live.log()) == len(answers) + 1
     replies = "\n".join(f"{dict(answer.headers)} {answer.text}" for answer in answers)
     named = {"messages": 0}
     for secret in [*used, live.secret, live.secret[3:]]:
@@ -77,7 +78,7 @@ def test_no_canary_comes_out(start: Callable[..., Live]) -> None:
 def test_the_log_says_who_asked_what_for_how_much(start: Callable[..., Live]) -> None:
     live = start()
     live.chat(messages=[{"role": "user", "content": "one two\u200b"}])
-    (line,) = live.log()
+    (line,) = live.log(1)
     assert line["content_sha256"] == hashlib.sha256("one two\u200b\0".encode()).hexdigest()
     assert line["key_id"].startswith("key_") and line["route"] == "/v1/chat/completions" and line["model"] == "counter"
     assert (line["prompt_tokens"], line["completion_tokens"], line["status"]) == (2, 5, 200)

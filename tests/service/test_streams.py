@@ -139,7 +139,12 @@ def test_many_streams_lose_repeat_and_reorder_nothing(start: Callable[..., Live]
 
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(read, range(48))) == {expected}
-    assert live.lanes().running == 0
+    wait_until(lambda: live.lanes().running == 0)
+
+
+def test_who_asks_again_at_once_finds_the_lane_free(start: Callable[..., Live]) -> None:
+    live = start(max_num_seqs=1, max_queue=0)
+    assert {live.chat().status_code for _ in range(50)} == {200}
 
 
 def test_lanes_are_first_come_first_served_and_several_at_once() -> None:

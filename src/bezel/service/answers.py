@@ -124,6 +124,8 @@ class Answers:
         """Cancel what runs, give back tokens that were not used, count the others."""
         for run in self._runs:
             run.close()
+        if all(self.usages):  # the threads are leaving: whoever asks next finds the lanes free
+            await asyncio.shield(self._left)
         exchange, metrics, name = self._exchange, self._server.metrics, self._served.name
         exchange.completion_tokens = self.completion_tokens
         exchange.prompt_tokens, exchange.cached_tokens = self.prompt_tokens, self.cached_tokens
