@@ -59,7 +59,7 @@ def cli() -> str:
     """Every verb with its arguments and options."""
     root: Any = typer.main.get_command(app)
     parts = [f"{NOTE}\n# The command line\n\n{inspect.cleandoc(root.help)} `bezel VERB --help` prints each part."]
-    for name, command in root.commands.items():
+    for name, command in _verbs(root):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["bezel", name, "[OPTIONS]", *map(_placeholder, arguments)])
         rows = [f"| `{' '.join(p.opts)}` | {_cell(p)} |" for p in command.params if p.param_type_name == "option"]
@@ -67,6 +67,15 @@ def cli() -> str:
         table = "\n".join(["| | |", "|---|---|", *rows])
         parts.append(f"## bezel {name}\n\n{inspect.cleandoc(command.help)}\n\n```\n{usage}\n```\n\n{table}")
     return "\n\n".join(parts) + "\n"
+
+
+def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name, those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _placeholder(argument: Any) -> str:

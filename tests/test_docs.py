@@ -101,3 +101,53 @@ def test_a_command_of_a_page_works(command: str, tmp_path: Path, monkeypatch: py
     _, verb, *arguments = shlex.split(command.partition("#")[0])
     done = CliRunner().invoke(app, [verb, "-n", "20", *arguments], input="hello\n/quit\n" if verb == "chat" else "")
     assert done.exit_code == 0, done.output
+
+
+def test_the_python_of_the_page_on_the_server_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bezel.backends.native import NativeBackend
+    from tests.service.live import Live
+
+    live = Live(tmp_path, {"tiny": NativeBackend.load("tiny", threads=1)})
+    monkeypatch.setenv("BEZEL_API_KEY", live.secret)
+    (code,) = blocks("server.md", "python")
+    try:
+        exec(compile(code.replace("http://127.0.0.1:8000", live.url) + "\nclient.close()", "server.md", "exec"), {})
+    finally:
+        live.stop()
+    assert "42" in capsys.readouterr().out
+
+
+def test_the_page_on_the_server_knows_every_address_code_metric_and_setting(tmp_path: Path) -> None:
+    from dataclasses import fields
+
+    from bezel.monitor.metrics import Metrics
+    from bezel.service.app import create_app
+    from bezel.service.errors import CATALOGUE
+    from bezel.service.scopes import scope_of
+    from bezel.service.settings import ServerSettings
+    from bezel.settings import read_settings
+    from bezel.testing import CounterBackend
+
+    text = (FOLDER / "server.md").read_text("utf-8")
+    app = create_app(ServerSettings(api_key_db=str(tmp_path / "k")), {"counter": CounterBackend()})
+    rows = {
+        f"| `{method} {route.path.replace(':path', '')}` | {scope if scope == 'open' else f'`{scope}`'} |"
+        for route in app.routes
+        for method in route.methods
+        for scope in [scope_of(route)]
+    }
+    assert {line for line in text.splitlines() if line.startswith(("| `GET", "| `POST"))} == {
+        line for line in text.splitlines() for row in rows if line.startswith(row)
+    }
+    assert all(row in text for row in rows)
+    assert all(f"`{kind.code}`" in text for kind in CATALOGUE.values() if kind.status != 499)
+    measured = re.findall(r"^# TYPE (\w+) (?!gauge\n\w*_created)", Metrics().page().decode(), re.MULTILINE)
+    assert all(f"`{name}`" in text for name in measured if not name.endswith("_created"))
+    command_line = (FOLDER / "reference" / "cli.md").read_text("utf-8")
+    for field in fields(ServerSettings):
+        assert f"`{field.name}`" in text or f"`--{field.name.replace('_', '-')}`" in command_line
+    (tmp_path / "bezel.toml").write_text(blocks("server.md", "toml")[0])
+    assert read_settings(ServerSettings, "serve", {}, {}, tmp_path / "bezel.toml").token_limit == 200_000
+    app.state.server.close()

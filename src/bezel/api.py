@@ -9,8 +9,8 @@ from bezel.backends.bench import Bench, bench
 from bezel.backends.embedding import EmbeddingBackend
 from bezel.backends.interface import Delta, Event, Request, Result, SpeculationMode
 from bezel.backends.native import NativeBackend, collect, sampling_with
+from bezel.backends.opening import open_backend
 from bezel.catalog.hardware import MemoryUse, memory_use
-from bezel.catalog.memory import parse_memory
 from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.generation import loop
@@ -23,8 +23,7 @@ from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
 
 if TYPE_CHECKING:
-    from bezel.backends.openai import OpenAIBackend
-    from bezel.backends.transformers import TransformersBackend
+    from bezel.backends.opening import AnyBackend
     from bezel.text.subtitles import Segment, Transcription
     from bezel.tools import Tool, ToolRun, Transcript
 
@@ -73,48 +72,36 @@ def load(
     `backend` "transformers" runs the model on a torch `device` ("cuda", "mps", "cpu", ...). Others ask a model
     elsewhere: "openai" (any endpoint that speaks its protocol, at `base_url`), "vllm", "ollama", "google", "vertex" or
     "nvidia"; `model` is then its name there, and the key comes from `api_key` or the environment
-    (`backends.endpoints`). What belongs to loading natively stays out.
+    (`backends.endpoints`). What belongs to loading natively stays out; `context` is what its model holds there.
 
     Raises a `bezel.errors.BezelError` that says what to do next.
     """
-    budget = parse_memory(fit) if isinstance(fit, str) else fit
-    own = {"threads": threads, "draft": draft, "size": size, "fit": fit, "profile": profile, "mmproj": mmproj}
-    own |= {"cache": cache if cache != "f16" else None, "keep_towers": keep_towers}
-    loading, remote = {"level": level, "context": context}, {"base_url": base_url, "api_key": api_key}
-    if backend == "native":
-        _leave_out(backend, remote | {"device": device})
-        embedding = EmbeddingBackend.load(model, level, context, threads)
-        if embedding is not None:
-            _leave_out("native, with a model that embeds,", own | {"threads": None})
-            return Model(embedding)
-        return Model(
-            NativeBackend.load(
-                model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
-            )
+    return Model(
+        open_backend(
+            model,
+            level,
+            context,
+            threads,
+            sequences,
+            draft,
+            cache,
+            size,
+            fit,
+            profile,
+            mmproj,
+            keep_towers,
+            backend,
+            base_url,
+            api_key,
+            device,
         )
-    if backend == "transformers":
-        from bezel.backends.transformers import TransformersBackend
-
-        _leave_out(backend, own | remote)
-        return Model(TransformersBackend.load(model, level, context, device or "auto"))
-    from bezel.backends.endpoints import endpoint
-    from bezel.backends.openai import OpenAIBackend
-
-    place = endpoint(backend).at(base_url)
-    _leave_out(backend, own | loading | {"device": device})
-    return Model(OpenAIBackend(place, model, api_key or place.key()))
-
-
-def _leave_out(backend: str, options: Mapping[str, Any]) -> None:
-    given = [name for name, value in options.items() if value]
-    if given:
-        raise InvalidRequestError(f"the backend {backend} does not take {', '.join(given)}; leave it out")
+    )
 
 
 class Model:
     """A loaded model. Sampling parameters go by the field's names: temperature, top_p, top_k, seed, ..."""
 
-    def __init__(self, backend: NativeBackend | EmbeddingBackend | TransformersBackend | OpenAIBackend) -> None:
+    def __init__(self, backend: AnyBackend) -> None:
         self._backend = backend
 
     @property

@@ -112,3 +112,7 @@ class MediaTimeoutError(MediaError):
 
 class MediaSourceError(MediaError):
     """A data URL, path or web address that may not or could not be read."""
+
+
+class MissingExtraError(BezelError, ImportError):
+    """A part of bezel needs packages that are installed on demand."""

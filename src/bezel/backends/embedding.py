@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bezel.backends.interface import Event, Request
-from bezel.backends.loading import longest_context, read_tokenizer
+from bezel.backends.interface import Event, Events, Request
+from bezel.backends.loading import longest_context, read_tokenizer, text_of
 from bezel.errors import ContextLengthError, InvalidRequestError, UnsupportedInputError
 from bezel.generation.cache import Cache
 from bezel.generation.sampling import Sampling
@@ -92,7 +92,11 @@ class EmbeddingBackend:
         """Raises UnsupportedInputError: there is no answer that they would start."""
         raise UnsupportedInputError(f"{self.name} embeds texts and answers none; use embed")
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """See `Backend.text_of`."""
+        return text_of(token_ids, self.tokenizer, self._model.vocabulary)
+
+    def stream(self, request: Request) -> Events:
         """Raises UnsupportedInputError."""
         raise UnsupportedInputError(f"{self.name} embeds texts and answers none; use embed, or load another model")
 

@@ -126,12 +126,39 @@ class Result:
     parsed: Any = None
 
 
+class Events(Protocol):
+    """The events of one request, for one reader."""
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def __next__(self) -> Event: ...
+
+    def close(self) -> None:
+        """Cancel the request within one step, unless it has ended.
+
+        Any thread may call it, also while another waits for the next event, which then is a Finish or the end.
+        """
+
+
 class Backend(Protocol):
     """An engine that answers requests."""
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    sampling: Sampling
+    """What the model's makers recommend, for what a request leaves open."""
+
+    def stream(self, request: Request) -> Events:
         """Deltas and calls, then one Finish. Closing the iterator cancels the request."""
+
+    def prompt_ids(self, request: Request) -> Sequence[int]:
+        """The token ids that the answer to a request starts from. Raises as `stream`."""
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, control pieces spelled out.
+
+        InvalidRequestError for ids that the vocabulary does not have.
+        """
 
     def health(self) -> Mapping[str, Any]: ...
 
-    def describe(self) -> Mapping[str, Any]: ...
+    def describe(self) -> Mapping[str, Any]:
+        """What is loaded: at least "model" and "context", in tokens."""

@@ -43,3 +43,11 @@ def prompt_of(request: Request, template: Encodes, tokenizer: Tokenizer) -> list
         bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
         return bos + tokenizer.encode(request.prompt)
     return list(request.prompt or ())
+
+
+def text_of(token_ids: Sequence[int], tokenizer: Tokenizer, vocabulary: int) -> str:
+    """The text of token ids, control pieces spelled out. InvalidRequestError for ids that there are not."""
+    for token in token_ids:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequestError(f"there is no token {token}; the vocabulary has {vocabulary}")
+    return tokenizer.decode(token_ids, keep_control=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
+from bezel.backends.answering import Answering
 from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
 from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
-from bezel.backends.loading import prompt_of, read_tokenizer
+from bezel.backends.loading import prompt_of, read_tokenizer, text_of
 from bezel.backends.paligemma import prefix_of
 from bezel.backends.sources import opened_sound
 from bezel.backends.towers import Shown, Tower
@@ -207,16 +208,13 @@ class NativeBackend:
         assert self._hearing is not None
         return self._hearing.shown(part, request.sources)
 
-    def stream(self, request: Request) -> Iterator[Event]:
-        """See `Backend.stream`."""
-        answer, stream = self._answer(request), self._submit(request)
-        try:
-            for progress in stream:
-                yield from answer.take(progress)
-                if answer.ended:
-                    return
-        finally:
-            stream.cancel()
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """See `Backend.text_of`."""
+        return text_of(token_ids, self.tokenizer, self.model.vocabulary)
+
+    def stream(self, request: Request) -> Answering:
+        """See `Backend.stream`. The request is queued when its first event is asked for."""
+        return Answering(lambda: (self._answer(request), self._submit(request)))
 
     def answers(self, requests: Sequence[Request]) -> list[list[Event]]:
         """All events of several requests that run together, request by request."""

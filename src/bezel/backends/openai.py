@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bezel.backends.endpoints import Endpoint
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob, Usage
+from bezel.backends.loading import DEFAULT_CONTEXT
 from bezel.backends.outgoing import body_of
 from bezel.engine.request import FinishReason
 from bezel.errors import (
@@ -21,6 +22,7 @@ from bezel.errors import (
     ContextLengthError,
     EndpointError,
     InvalidRequestError,
+    MissingExtraError,
     OverloadedError,
     UnknownModelError,
     UnsupportedInputError,
@@ -38,22 +40,29 @@ _EXTRA = ("top_k", "min_p", "repetition_penalty", "structured_outputs")  # field
 
 
 class OpenAIBackend:
-    """A model at an endpoint. `seconds`: how long it may be silent. Nothing is asked twice by itself.
+    """A model at an endpoint. `context`: tokens that it holds there (default: 8,192), which the endpoint alone knows.
 
-    Log-probabilities come without token ids (NO_ID). Usage is 0 where the endpoint does not say. Raises
-    InvalidRequestError where the client is not installed.
+    `seconds`: how long it may be silent. Nothing is asked twice by itself. Log-probabilities come without token ids
+    (NO_ID). Usage is 0 where the endpoint does not say. Raises MissingExtraError where the client is not installed.
     """
 
     sampling = Sampling()
 
-    def __init__(self, endpoint: Endpoint, model: str, key: str | None = None, seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        key: str | None = None,
+        context: int | None = None,
+        seconds: float = 600.0,
+    ) -> None:
         try:
             import openai
         except ImportError:
-            raise InvalidRequestError(
-                f"the backend {endpoint.name} needs OpenAI's client: pip install 'bezel[openai]'"
+            raise MissingExtraError(
+                f"the backend {endpoint.name} needs OpenAI's client; run: pip install 'bezel[openai]'"
             ) from None
-        self.name, self._endpoint = model, endpoint
+        self.name, self._endpoint, self._context = model, endpoint, context or DEFAULT_CONTEXT
         self._client = openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=seconds, max_retries=0)
 
     def stream(self, request: Request) -> RemoteEvents:
@@ -75,6 +84,10 @@ class OpenAIBackend:
         """Raises UnsupportedInputError: the endpoint keeps them to itself."""
         raise UnsupportedInputError(f"{self._endpoint.name} does not say what tokens a prompt has; load the model here")
 
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Raises UnsupportedInputError, as `prompt_ids`."""
+        raise UnsupportedInputError(f"{self._endpoint.name} does not say what tokens stand for; load the model here")
+
     def health(self) -> Mapping[str, Any]:
         """{"status": "healthy"} where the endpoint answers. Raises EndpointError and its kinds."""
         with self._named_errors():
@@ -82,8 +95,9 @@ class OpenAIBackend:
         return {"status": "healthy"}
 
     def describe(self) -> Mapping[str, Any]:
-        """Name, engine and address."""
-        return {"model": self.name, "engine": self._endpoint.name, "url": self._endpoint.url}
+        """Name, context, engine and address."""
+        where = {"engine": self._endpoint.name, "url": self._endpoint.url}
+        return {"model": self.name, "context": self._context, **where}
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
+from bezel.backends.answering import Answering
 from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.interface import Event, Request
-from bezel.backends.loading import longest_context, prompt_of, read_tokenizer
+from bezel.backends.loading import longest_context, prompt_of, read_tokenizer, text_of
 from bezel.backends.native import GEMMA_SAMPLING, sampling_with
 from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
-from bezel.errors import InvalidRequestError, UnsupportedModelError
+from bezel.errors import InvalidRequestError, MissingExtraError, UnsupportedModelError
 from bezel.generation.constraints.choosing import choose_next
 from bezel.generation.loop import answer_budget, step_of
 from bezel.generation.sampling import Sampling
@@ -45,7 +45,7 @@ class TransformersBackend:
     ) -> None:
         self.name, self.tokenizer, self.template, self.sampling = name, tokenizer, template, sampling
         self.context, self.vocabulary = context, int(model.get_input_embeddings().weight.shape[0])
-        self._model, self._kernels, self._turn = model, Native(), threading.Lock()
+        self._model, self._kernels, self.turn = model, Native(), threading.Lock()
 
     @classmethod
     def load(
@@ -54,15 +54,15 @@ class TransformersBackend:
         """Load a Hugging Face folder or hub name; "performance" is BF16, None the stored type.
 
         `device` is torch's ("cuda", "cuda:1", "mps", "xpu", "cpu"); "auto" is the first of these that is there. Raises
-        InvalidRequestError where torch or Transformers are missing, for another level, and for a device that is not
-        there, and what `fetch` and `open_checkpoint` raise.
+        MissingExtraError where torch or Transformers are missing, InvalidRequestError for another level and for a
+        device that is not there, and what `fetch` and `open_checkpoint` raise.
         """
         try:
             import torch
             from transformers import AutoModelForCausalLM
         except ImportError:
-            raise InvalidRequestError(
-                "the backend transformers needs torch and Transformers: pip install 'bezel[transformers]'"
+            raise MissingExtraError(
+                "the backend transformers needs torch and Transformers; run: pip install 'bezel[transformers]'"
             ) from None
         if level not in (None, "performance"):
             raise InvalidRequestError(f"level {level}: only the native engine rounds weights; leave it out here")
@@ -88,14 +88,9 @@ class TransformersBackend:
         finally:
             checkpoint.close()
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> Answering:
         """See `Backend.stream`."""
-        answer, asked = self._answer(request), self._asked(request)
-        with self._turn, closing(self._progress(asked)) as steps:
-            for progress in steps:
-                yield from answer.take(progress)
-                if answer.ended:
-                    return
+        return Answering(lambda: (self._answer(request), _Steps(self, self._asked(request))))
 
     def answers(self, requests: Sequence[Request]) -> list[list[Event]]:
         """All events of several requests, one after the other."""
@@ -105,9 +100,13 @@ class TransformersBackend:
         """The token ids that a request starts with."""
         return prompt_of(request, self.template, self.tokenizer)
 
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """See `Backend.text_of`."""
+        return text_of(token_ids, self.tokenizer, self.vocabulary)
+
     def health(self) -> Mapping[str, Any]:
         """Healthy when one token can be produced: {"status": "healthy"}."""
-        with self._turn:
+        with self.turn:
             self._forward([self.tokenizer.bos_id or 0], None)
         return {"status": "healthy"}
 
@@ -146,11 +145,11 @@ class TransformersBackend:
         asked.max_tokens = answer_budget(self, asked.prompt, asked.max_tokens)
         return asked
 
-    def _progress(self, request: EngineRequest) -> Generator[Progress, None, None]:
-        """What each forward pass brings, until the answer ends."""
+    def progress(self, request: EngineRequest, cancelled: threading.Event) -> Iterator[Progress]:
+        """What each forward pass brings, until the answer ends or is cancelled."""
         request.started = time.perf_counter()
         row, cache = self._forward(request.tokens, None)
-        while True:
+        while not cancelled.is_set():
             token, earlier = choose_next(
                 row,
                 request.tokens,
@@ -173,6 +172,8 @@ class TransformersBackend:
                 return
             row, cache = self._forward([token], cache)
 
+        yield Progress(request, (), time.perf_counter(), "cancelled")
+
     def _forward(self, tokens: Sequence[int], cache: Any) -> tuple[F32, Any]:
         """Logits [vocabulary] behind `tokens`, which stand behind what is in the cache, and the cache with them."""
         import torch
@@ -184,6 +185,22 @@ class TransformersBackend:
             out = self._model(input_ids=ids, **{self._cache_field: cache}, use_cache=True, logits_to_keep=1)
         row: F32 = out.logits[0, -1].float().cpu().numpy()
         return row, cache
+
+
+class _Steps:
+    """The steps of one request, when its turn has come."""
+
+    def __init__(self, backend: TransformersBackend, request: EngineRequest) -> None:
+        self._backend, self._request = backend, request
+        self._cancelled = threading.Event()
+
+    def __iter__(self) -> Iterator[Progress]:
+        with self._backend.turn:
+            yield from self._backend.progress(self._request, self._cancelled)
+
+    def cancel(self) -> None:
+        """No step begins after this."""
+        self._cancelled.set()
 
 
 def _device(asked: str) -> Any:

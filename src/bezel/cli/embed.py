@@ -15,9 +15,7 @@ EMBEDS = "google/embeddinggemma-300m"
 
 
 def embed(
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; nothing: lines of standard input.")
-    ] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; nothing: lines of standard input.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="A model that embeds.")] = EMBEDS,
     task: Annotated[str | None, typer.Option(help="What the embedding is for: query, document, STS, ...")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Keep the first numbers alone: 512, 256 or 128.")] = None,

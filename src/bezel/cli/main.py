@@ -9,7 +9,23 @@ from typing import Annotated, Any
 import typer
 
 import bezel
-from bezel.cli import advise, bench, chat, check, embed, eval_, list_, pull, quantize, run, show, slice_, speech
+from bezel.cli import (
+    advise,
+    bench,
+    chat,
+    check,
+    embed,
+    eval_,
+    keys,
+    list_,
+    pull,
+    quantize,
+    run,
+    serve,
+    show,
+    slice_,
+    speech,
+)
 from bezel.errors import BezelError
 
 app = typer.Typer(
@@ -24,6 +40,8 @@ app.command("chat")(chat.chat)
 app.command("embed")(embed.embed)
 app.command("transcribe")(speech.transcribe)
 app.command("translate")(speech.translate)
+app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.command("pull")(pull.pull)
 app.command("quantize")(quantize.quantize)
 app.command("slice")(slice_.slice_)

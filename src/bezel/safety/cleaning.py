@@ -22,8 +22,30 @@ _LIKE_LATIN = str.maketrans(
 )
 _MANY_MARKS = 3  # Vietnamese has two on a letter
 # Joiners belong to words of these scripts, and to emoji.
-_JOINING = ("ARABIC", "DEVANAGARI", "BENGALI", "TAMIL", "TELUGU", "MALAYALAM", "SINHALA", "KHMER", "MYANMAR", "THAI")
-_JOINERS = "\u200c\u200d"
+_JOINING = (
+    "ARABIC",
+    "DEVANAGARI",
+    "BENGALI",
+    "TAMIL",
+    "TELUGU",
+    "MALAYALAM",
+    "SINHALA",
+    "KHMER",
+    "MYANMAR",
+    "THAI",
+    "KANNADA",
+    "GUJARATI",
+    "ORIYA",
+    "GURMUKHI",
+    "SYRIAC",
+    "MONGOLIAN",
+    "TIBETAN",
+    "LAO",
+    "JAVANESE",
+    "BALINESE",
+)
+JOINERS = "\u200c\u200d"
+_EMOJI_MARKS = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 _MARKED_ONCE = ("LATIN", "GREEK", "CYRILLIC")
 
 
@@ -74,14 +96,22 @@ def _visible(text: str) -> str:
     kept = []
     for place, character in enumerate(text):
         kind = unicodedata.category(character)
-        if character in _JOINERS:
-            if place and (_script(text[place - 1]) in _JOINING or unicodedata.category(text[place - 1]) == "So"):
+        if character in JOINERS:
+            if joins(text, place):
                 kept.append(character)
         elif kind == "Zs":
             kept.append(" ")
         elif character in "\n\t" or (kind not in ("Cc", "Cf") and not 0xFE00 <= ord(character) <= 0xFE0E):
             kept.append(character)
     return "".join(kept)
+
+
+def joins(text: str, place: int) -> bool:
+    """Whether a joiner at a place belongs there: behind a letter of a script that has them, or in an emoji."""
+    before = text[max(0, place - 2) : place]
+    if len(before) == 2 and before[1] in _EMOJI_MARKS:
+        before = before[:1]
+    return bool(before) and (_script(before[-1]) in _JOINING or unicodedata.category(before[-1]) == "So")
 
 
 def _unmarked(text: str) -> str:

@@ -20,6 +20,7 @@ from bezel.kernels.formats import quantize
 from bezel.kernels.interface import F32, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
 from bezel.models.interface import Part
+from bezel.testing.counter import CounterBackend as CounterBackend
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.quantize import tensor_shapes
 

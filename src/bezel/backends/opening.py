@@ -1,0 +1,68 @@
+"""The engine that a model is asked for on, opened by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bezel.backends.embedding import EmbeddingBackend
+from bezel.backends.native import NativeBackend
+from bezel.catalog.memory import parse_memory
+from bezel.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from bezel.backends.openai import OpenAIBackend
+    from bezel.backends.transformers import TransformersBackend
+
+    AnyBackend = NativeBackend | EmbeddingBackend | TransformersBackend | OpenAIBackend
+
+
+def open_backend(
+    model: str = "tiny",
+    level: str | None = None,
+    context: int | None = None,
+    threads: int | None = None,
+    sequences: int = 8,
+    draft: str | None = None,
+    cache: str = "f16",
+    size: str | Sequence[int] | None = None,
+    fit: str | int | None = None,
+    profile: str | None = None,
+    mmproj: str | None = None,
+    keep_towers: bool | None = None,
+    backend: str = "native",
+    base_url: str | None = None,
+    api_key: str | None = None,
+    device: str | None = None,
+) -> AnyBackend:
+    """See `bezel.load`, whose arguments and errors these are."""
+    own = {"threads": threads, "draft": draft, "size": size, "fit": fit, "profile": profile, "mmproj": mmproj}
+    own |= {"cache": cache if cache != "f16" else None, "keep_towers": keep_towers}
+    remote = {"base_url": base_url, "api_key": api_key}
+    if backend == "native":
+        _leave_out(backend, remote | {"device": device})
+        embedding = EmbeddingBackend.load(model, level, context, threads)
+        if embedding is not None:
+            _leave_out("native, with a model that embeds,", own | {"threads": None})
+            return embedding
+        budget = parse_memory(fit) if isinstance(fit, str) else fit
+        return NativeBackend.load(
+            model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
+        )
+    if backend == "transformers":
+        from bezel.backends.transformers import TransformersBackend
+
+        _leave_out(backend, own | remote)
+        return TransformersBackend.load(model, level, context, device or "auto")
+    from bezel.backends.endpoints import endpoint
+    from bezel.backends.openai import OpenAIBackend
+
+    place = endpoint(backend).at(base_url)
+    _leave_out(backend, own | {"level": level, "device": device})
+    return OpenAIBackend(place, model, api_key or place.key(), context)
+
+
+def _leave_out(backend: str, options: Mapping[str, Any]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InvalidRequestError(f"the backend {backend} does not take {', '.join(given)}; leave it out")

@@ -1,0 +1,95 @@
+"""`bezel keys create|list|revoke|rotate`: who may use the server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bezel.cli import options
+from bezel.cli.extras import explained
+
+if TYPE_CHECKING:
+    from bezel.service.keys import KeyStore
+
+app = typer.Typer(help="API keys of the server. A key is shown once, when it is made.", no_args_is_help=True)
+_DAY = 86_400.0
+Base = Annotated[str | None, typer.Option("--api-key-db", help="File of the keys; default: that of `bezel serve`.")]
+Which = Annotated[str, typer.Argument(help="Id or name of a key.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="generate, models, tokenize, metrics; may be given several times. Default: the first three."),
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires; default: never.")] = None,
+    rate_limit: Annotated[int | None, typer.Option(help="Requests a minute; default: the server's.")] = None,
+    token_limit: Annotated[int | None, typer.Option(help="Tokens a minute; default: the server's.")] = None,
+    api_key_db: Base = None,
+) -> None:
+    """Make a key and print it."""
+    from bezel.service.keys import DEFAULT_SCOPES
+
+    with _store(api_key_db) as store:
+        expires = None if days is None else time.time() + days * _DAY
+        secret, _ = store.create(name, scope or DEFAULT_SCOPES, expires, rate_limit, token_limit)
+        print(secret)
+
+
+@app.command("list")
+def list_(api_key_db: Base = None, as_json: options.Json = False) -> None:
+    """What is known of every key; the keys themselves are kept nowhere."""
+    with _store(api_key_db) as store:
+        keys = store.list()
+    if as_json:
+        print(json.dumps([asdict(key) for key in keys], ensure_ascii=False))
+        return
+    for key in keys:
+        state = "in use" if key.usable(time.time()) else "revoked" if key.revoked else "expired"
+        expires = _day(key.expires) if key.expires else "never"
+        print(f"{key.id}  {key.name}  {state}  created {_day(key.created)}  expires {expires}  {' '.join(key.scopes)}")
+
+
+@app.command()
+def revoke(which: Which, api_key_db: Base = None) -> None:
+    """End a key; running servers refuse it at once."""
+    with _store(api_key_db) as store:
+        print(f"{store.revoke(which).id} is revoked")
+
+
+@app.command()
+def rotate(
+    which: Which,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds for which the old key goes on.")] = 0.0,
+    api_key_db: Base = None,
+) -> None:
+    """Make a key like another, print it, and end the other."""
+    with _store(api_key_db) as store:
+        print(store.rotate(which, grace)[0])
+
+
+@contextmanager
+def _store(path: str | None) -> Iterator[KeyStore]:
+    with explained("serve"):
+        from pathlib import Path
+
+        from bezel.service.keys import KeyStore
+        from bezel.service.settings import ServerSettings
+        from bezel.settings import read_settings
+    store = KeyStore(Path(read_settings(ServerSettings, "serve", {"api_key_db": path}).api_key_db))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -1,0 +1,144 @@
+"""`bezel serve MODEL...`: models behind an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bezel.cli import options
+from bezel.cli.extras import explained
+
+if TYPE_CHECKING:
+    from bezel.backends.interface import Backend
+    from bezel.service.settings import ServerSettings
+
+_GRACE_SECONDS = 30
+_KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
+
+
+def serve(
+    models: Annotated[list[str] | None, typer.Argument(help="Models: tiny, hub names, paths. Default: tiny.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1, this machine.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; default: 8000. 0 takes a free one.")] = None,
+    no_auth: Annotated[
+        bool | None, typer.Option("--no-auth", help="Answer everybody, without keys; only on a loopback address.")
+    ] = None,
+    api_key_db: Annotated[str | None, typer.Option(help="File of the keys that `bezel keys` makes.")] = None,
+    allowed_hosts: Annotated[
+        list[str] | None, typer.Option(help="Name that a Host header may give; may be given several times, * is any.")
+    ] = None,
+    allowed_origins: Annotated[
+        list[str] | None, typer.Option(help="Origin of web pages that may ask (CORS); may be given several times.")
+    ] = None,
+    ssl_certfile: Annotated[str | None, typer.Option(help="Certificate, for TLS.")] = None,
+    ssl_keyfile: Annotated[str | None, typer.Option(help="Its key.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Answers of a model at once; default: 8.")] = None,
+    max_queue: Annotated[int | None, typer.Option(help="Requests that wait for a model; default: 64.")] = None,
+    rate_limit: Annotated[
+        int | None, typer.Option(help="Requests a minute and key; default: 600, 0 is no limit.")
+    ] = None,
+    token_limit: Annotated[int | None, typer.Option(help="Tokens a minute and key; default: 0, no limit.")] = None,
+    limits_url: Annotated[
+        str | None, typer.Option(help="Where counts are kept: async+redis://HOST:PORT; default: in memory.")
+    ] = None,
+    backend: options.Backend = "native",
+    base_url: options.BaseUrl = None,
+    device: options.Device = None,
+    level: options.Level = None,
+    context: options.Context = None,
+    threads: options.Threads = None,
+    draft: options.Draft = None,
+    cache_type: options.CacheType = "f16",
+    size: options.Size = None,
+    fit: options.Fit = None,
+    profile: options.Profile = None,
+    mmproj: options.Mmproj = None,
+) -> None:
+    """Serve models with OpenAI's API. Every setting may stand in [serve] of bezel.toml or in BEZEL_... too."""
+    with explained("serve"):
+        import uvicorn
+
+        from bezel.service.app import create_app
+        from bezel.service.settings import ServerSettings
+    from bezel.backends.opening import open_backend
+    from bezel.settings import read_settings
+
+    flags = {
+        "host": host,
+        "port": port,
+        "no_auth": no_auth,
+        "api_key_db": api_key_db,
+        "allowed_hosts": allowed_hosts or None,
+        "allowed_origins": allowed_origins or None,
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
+        "max_num_seqs": max_num_seqs,
+        "max_queue": max_queue,
+        "rate_limit": rate_limit,
+        "token_limit": token_limit,
+        "limits_url": limits_url,
+    }
+    settings = read_settings(ServerSettings, "serve", flags)
+    _check_keys(settings)
+    loading = options.given(
+        level=level,
+        context=context,
+        threads=threads,
+        draft=draft,
+        size=size,
+        fit=fit,
+        profile=profile,
+        mmproj=mmproj,
+        backend=backend,
+        base_url=base_url,
+        device=device,
+    )
+    loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
+    backends: dict[str, Backend] = {name: open_backend(name, **loading) for name in models or ["tiny"]}
+    app = create_app(settings, backends)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=_KEEP_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    listening = config.bind_socket()
+    _say(settings, list(backends), listening.getsockname()[1])
+    uvicorn.Server(config).run([listening])
+
+
+def _check_keys(settings: ServerSettings) -> None:
+    """InvalidRequestError where nobody could ask; said aloud where everybody may."""
+    from pathlib import Path
+
+    from bezel.errors import InvalidRequestError
+    from bezel.service.keys import KeyStore
+
+    if settings.no_auth:
+        print(
+            f"bezel: WARNING: no keys are asked for; every program and user of this machine may use {settings.host}",
+            file=sys.stderr,
+        )
+        return
+    keys = KeyStore(Path(settings.api_key_db))
+    found = any(key.revoked is None for key in keys.list())
+    keys.close()
+    if not found:
+        raise InvalidRequestError(
+            f"{settings.api_key_db} has no API key; create one with `bezel keys create NAME`, or try things out on "
+            "this machine alone with --no-auth"
+        )
+
+
+def _say(settings: ServerSettings, names: list[str], port: int) -> None:
+    scheme = "https" if settings.ssl_certfile else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"bezel: {', '.join(names)} at {scheme}://{host}:{port}/v1", file=sys.stderr)

@@ -1,0 +1,75 @@
+"""The application: what a request passes through, from the outside to the model.
+
+The layers below see every request; then a route checks its body, and `answers.py` goes on: reserve tokens, wait for a
+lane, run the model, settle the tokens. `layers/observing.py` writes the log at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TextIO
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from bezel import __version__
+from bezel.backends.interface import Backend
+from bezel.service.layers.bodies import Bodies
+from bezel.service.layers.hosts import Hosts
+from bezel.service.layers.identity import Identity
+from bezel.service.layers.observing import Observing
+from bezel.service.layers.rates import Rates
+from bezel.service.refusals import handle_errors
+from bezel.service.routes import chat, completions, models, state, tokens
+from bezel.service.scopes import check_routes
+from bezel.service.server import Server
+from bezel.service.settings import ServerSettings
+
+
+def layers(server: Server) -> list[Middleware]:
+    """The security design, as far as it needs no body: the first sees a request first and its answer last."""
+    origins = server.settings.allowed_origins
+    pages = [Middleware(CORSMiddleware, allow_origins=origins, allow_headers=["authorization", "content-type"])]
+    return [
+        Middleware(Observing, server),  # id, headers, metrics, log; errors that nobody foresaw
+        Middleware(Hosts, server),
+        *(pages if origins else ()),
+        Middleware(Bodies, server),  # size, time, kind
+        Middleware(Identity, server),  # key and scope
+        Middleware(Rates, server),  # requests a minute
+    ]
+
+
+def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: TextIO | None = None) -> FastAPI:
+    """An ASGI application that serves backends by their names; `log` None is standard error.
+
+    Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
+    scope, which is found again when the application starts.
+    """
+    server = Server(settings, backends, int(time.time()), log)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        check_routes(app.routes)
+        yield
+        server.close()
+
+    app = FastAPI(
+        title="bezel",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=layers(server),
+    )
+    app.state.server = server
+    for part in (chat, completions, models, tokens, state):
+        app.router.routes.extend(part.router.routes)
+    handle_errors(app)
+    check_routes(app.routes)
+    return app

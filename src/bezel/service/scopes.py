@@ -1,0 +1,52 @@
+"""Which scope a route needs. A route that does not say so is never served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from bezel.service.keys import SCOPES
+
+OPEN = "open"
+"""Anybody may ask: only whether the server lives."""
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+_NAME = "bezel_scope"
+
+
+def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
+    """Declare the scope of an endpoint."""
+    if scope not in (*SCOPES, OPEN):
+        raise ValueError(f"{scope!r} is no scope")
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _NAME, scope)
+        return endpoint
+
+    return mark
+
+
+def scope_of(route: BaseRoute) -> str | None:
+    """The scope of a route; None where it has none, or is no plain route."""
+    return getattr(route.endpoint, _NAME, None) if isinstance(route, Route) else None
+
+
+def check_routes(routes: Iterable[BaseRoute]) -> None:
+    """RuntimeError naming a route without a scope: a mistake of ours, which must not be served."""
+    for route in routes:
+        if scope_of(route) is None:
+            raise RuntimeError(f"{getattr(route, 'path', route)} declares no scope; put @needs(...) on its endpoint")
+
+
+def matched(routes: Iterable[BaseRoute], scope: Scope) -> Route | None:
+    """The route of a request's path, whatever its method."""
+    partial = None
+    for route in routes:
+        match, _ = route.matches(scope)
+        if isinstance(route, Route) and match is Match.FULL:
+            return route
+        if isinstance(route, Route) and match is Match.PARTIAL and partial is None:
+            partial = route
+    return partial

@@ -1,0 +1,86 @@
+"""What the layers and routes share: settings, models, keys, limits, metrics, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from starlette.requests import HTTPConnection
+
+from bezel.backends.interface import Backend
+from bezel.errors import InvalidRequestError
+from bezel.monitor.metrics import Metrics
+from bezel.service.errors import ApiError
+from bezel.service.keys import KeyStore
+from bezel.service.lanes import Lanes
+from bezel.service.limits import Limits
+from bezel.service.logs import RequestLog
+from bezel.service.settings import ServerSettings
+
+_SIDE_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model under its name."""
+
+    name: str
+    backend: Backend
+    lanes: Lanes
+    created: int
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together."""
+        return int(self.backend.describe()["context"])
+
+
+class Server:
+    """Made once. `keys` is None where everybody is answered."""
+
+    def __init__(
+        self, settings: ServerSettings, models: Mapping[str, Backend], created: int, log: TextIO | None = None
+    ) -> None:
+        if not models:
+            raise InvalidRequestError("no model to serve; name one")
+        self.settings = settings
+        self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
+        self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
+        self.models = {
+            name: Served(
+                name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
+            )
+            for name, backend in models.items()
+        }
+        self.pool = ThreadPoolExecutor(len(models) * settings.max_num_seqs, "bezel-answer")
+        """Reads streams: a thread for each lane."""
+        self.side = ThreadPoolExecutor(_SIDE_THREADS, "bezel-side")
+        """Counts tokens, so that the loop need not wait."""
+        for name, served in self.models.items():
+            self.metrics.watch(
+                name, partial(getattr, served.lanes, "running"), partial(getattr, served.lanes, "waiting")
+            )
+
+    def model(self, name: str) -> Served:
+        """A model by its name. ApiError "no_model"."""
+        found = self.models.get(name)
+        if found is None:
+            raise ApiError("no_model", param="model")
+        return found
+
+    def close(self) -> None:
+        """Let go of threads and files; streams that still run leave by themselves."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.side.shutdown(wait=False, cancel_futures=True)
+        if self.keys is not None:
+            self.keys.close()
+
+
+def server_of(connection: HTTPConnection) -> Server:
+    """The server that a request came to."""
+    found: Server = connection.app.state.server
+    return found

@@ -1,0 +1,74 @@
+"""`bezel serve` and `bezel keys`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from bezel.cli.main import app
+from bezel.errors import InvalidRequestError, MissingExtraError
+from bezel.testing import instruction_sets
+
+
+def run(*arguments: str, database: Path) -> str:
+    done = CliRunner().invoke(app, ["keys", *arguments, "--api-key-db", str(database)])
+    assert done.exit_code == 0, done.output
+    return done.output.strip()
+
+
+def test_keys_from_the_command_line(tmp_path: Path) -> None:
+    database = tmp_path / "folder" / "keys.sqlite3"
+    first = run("create", "me", "--scope", "metrics", "--days", "2", "--rate-limit", "5", database=database)
+    assert re.fullmatch(r"bz-[A-Za-z0-9_-]{43}", first)
+    (known,) = json.loads(run("list", "--json", database=database))
+    assert (known["name"], known["scopes"], known["rate_limit"]) == ("me", ["metrics"], 5)
+    assert known["expires"] == pytest.approx(known["created"] + 2 * 86_400, abs=60)
+    assert "in use" in run("list", database=database) and first not in run("list", database=database)
+    assert run("rotate", "me", database=database).startswith("bz-")
+    assert run("list", database=database).count("revoked") == 1
+    run("revoke", "me", database=database)
+    assert run("list", database=database).count("revoked") == 2
+
+
+def test_without_the_extra_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = CliRunner().invoke(app, ["serve"])
+    assert isinstance(done.exception, MissingExtraError)
+    assert "uvicorn is not installed; run: pip install 'bezel[serve]'" in str(done.exception)
+
+
+def test_a_server_that_nobody_or_everybody_could_use_does_not_start(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["serve", "--api-key-db", str(tmp_path / "k")])
+    assert isinstance(done.exception, InvalidRequestError) and "bezel keys create" in str(done.exception)
+    done = CliRunner().invoke(app, ["serve", "--no-auth", "--host", "0.0.0.0"])
+    assert isinstance(done.exception, InvalidRequestError) and "everybody" in str(done.exception)
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+def test_a_server_from_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BEZEL_MAX_QUEUE": "3"})
+    assert process.stderr is not None
+    try:
+        assert "WARNING: no keys" in process.stderr.readline()
+        said = re.search(r"tiny at (http://127.0.0.1:[1-9]\d+/v1)", process.stderr.readline())
+        assert said is not None
+        chat = {"model": "tiny", "messages": [{"role": "user", "content": "What is 17 + 25?"}]}
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            answer = client.post(f"{said[1]}/chat/completions", json=chat).json()
+        assert "42" in answer["choices"][0]["message"]["content"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM)
+    (line,) = [json.loads(each) for each in errors.splitlines()]
+    assert line["status"] == 200 and "What is" not in errors
