@@ -70,10 +70,13 @@ def _post(live: Live, timeout: float) -> httpx.Response | None:
 
 
 def test_too_many_are_refused_quickly_and_told_when_to_come_again(start: Callable[..., Live]) -> None:
-    counter = CounterBackend(count=3, delay=0.3)
-    live = start(backends={"counter": counter}, max_num_seqs=2, max_queue=3)
+    gate = threading.Event()
+    live = start(backends={"counter": CounterBackend(count=3, gate=gate)}, max_num_seqs=2, max_queue=3)
     with ThreadPoolExecutor(12) as pool:
-        found = [answer for answer in pool.map(lambda _: _post(live, 60), range(12)) if answer is not None]
+        waiting = [pool.submit(_post, live, 60) for _ in range(12)]
+        wait_until(lambda: sum(each.done() for each in waiting) == 7)
+        gate.set()
+        found = [answer for each in waiting if (answer := each.result()) is not None]
     statuses = sorted(answer.status_code for answer in found)
     assert statuses == [200] * 5 + [503] * 7
     for answer in found:
@@ -94,9 +97,13 @@ def test_readiness_says_when_no_request_would_be_taken(start: Callable[..., Live
 
 
 def test_who_waits_too_long_is_refused(start: Callable[..., Live]) -> None:
-    live = start(backends={"counter": CounterBackend(count=4, delay=0.25)}, max_num_seqs=1, queue_seconds=0.2)
+    gate = threading.Event()
+    live = start(backends={"counter": CounterBackend(gate=gate)}, max_num_seqs=1, queue_seconds=0.2)
     with ThreadPoolExecutor() as pool:
-        found = [answer for answer in pool.map(lambda _: _post(live, 60), range(2)) if answer is not None]
+        waiting = [pool.submit(_post, live, 60) for _ in range(2)]
+        wait_until(lambda: any(each.done() for each in waiting))
+        gate.set()
+        found = [answer for each in waiting if (answer := each.result()) is not None]
     assert sorted(answer.status_code for answer in found) == [200, 503]
     assert any("waited too long" in answer.text for answer in found)
 

@@ -111,6 +111,7 @@ def serve(
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     listening = config.bind_socket()
+    listening.listen(config.backlog)  # who reads the line below may come at once
     _say(settings, list(backends), listening.getsockname()[1])
     uvicorn.Server(config).run([listening])
 

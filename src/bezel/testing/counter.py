@@ -19,7 +19,7 @@ from bezel.text.tools import NamedTool
 class CounterBackend:
     """A backend without a model: answers "1 2 3 ..." up to `count`, waiting `delay` seconds before every token.
 
-    A prompt has a token a word. Offered tools are called, each once with {"count": 1}, unless the last message is a
+    With a `gate` it waits for that before every token instead. A prompt has a token a word. Offered tools are called, each once with {"count": 1}, unless the last message is a
     tool's. `failure` is raised in place of token `fails_at` (from 1). `asked` is the last request; `running` how many
     streams are open, `cancelled` how many were closed before their end, `produced` all tokens together.
     """
@@ -31,8 +31,10 @@ class CounterBackend:
         context: int = 4096,
         failure: Exception | None = None,
         fails_at: int = 1,
+        gate: threading.Event | None = None,
     ) -> None:
         self.sampling = Sampling()
+        self._gate = gate
         self._count, self._delay, self._context = count, delay, context
         self._failure, self._fails_at = failure, fails_at
         self.asked: Request | None = None
@@ -86,6 +88,10 @@ class CounterBackend:
         return TokenLogprob(int(text), text, -0.5, others[:top])
 
     def _wait(self, closed: threading.Event) -> bool:
+        """Whether it was closed meanwhile."""
+        while self._gate is not None and not self._gate.wait(0.01):
+            if closed.is_set():
+                return True
         return closed.wait(self._delay) if self._delay else closed.is_set()
 
 
