@@ -156,7 +156,8 @@ class Model:
         Content parts of a message: {"type": "text", "text": ...}, {"type": "image", "image": ...} with a path, a
         file's bytes, a PIL image or a uint8 array [height, width, 3], and OpenAI's {"type": "image_url", "image_url":
         {"url": "data:..."}}; sounds of 30 s at most as {"type": "audio", "audio": ...} with a path, a file's bytes or
-        float32 samples at 16 kHz, and OpenAI's {"type": "input_audio", "input_audio": {"data": "..."}}. With
+        float32 samples at 16 kHz, and OpenAI's {"type": "input_audio", "input_audio": {"data": "..."}}; videos as
+        {"type": "video", "video": path or bytes, "fps": 1, "sound": True}, which models see as frames and hear. With
         `pan_and_scan` long images are seen in crops too; None: large and very long ones, unless their "detail" says
         "low" or "high". `sources`: whether paths (by default) and web addresses are read.
 

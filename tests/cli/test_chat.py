@@ -47,14 +47,17 @@ def test_an_interrupt_stops_the_answer_and_not_the_conversation(capsys: pytest.C
 
 
 def test_what_is_attached_goes_with_the_next_question_alone(tmp_path: Path) -> None:
-    image, sound = tmp_path / "cat.png", tmp_path / "meow.wav"
-    image.touch(), sound.touch()
+    image, sound, video = tmp_path / "cat.png", tmp_path / "meow.wav", tmp_path / "cat.mp4"
+    for path in (image, sound, video):
+        path.touch()
     model = Interrupted()
     conversation = Conversation(model, None, {})  # type: ignore[arg-type]
     conversation.take(f"/image {image}")
     conversation.take(f"/audio {sound}")
+    conversation.take(f"/video {video}")
     conversation.take("what is this?")
     shown = [{"type": "image", "image": str(image)}, {"type": "audio", "audio": str(sound)}]
+    shown.append({"type": "video", "video": str(video)})
     question = [*shown, {"type": "text", "text": "what is this?"}]
     assert model.asked[0] == [{"role": "user", "content": question}]
     conversation.take("and now?")

@@ -20,6 +20,7 @@ from bezel.backends.loading import prompt_of, read_tokenizer, text_of
 from bezel.backends.paligemma import prefix_of
 from bezel.backends.sources import opened_sound
 from bezel.backends.towers import Shown, Tower
+from bezel.backends.videos import Senses, unfolded
 from bezel.backends.vision import Vision
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
@@ -185,7 +186,16 @@ class NativeBackend:
 
         Raises InvalidRequestError unless there is one prompt, MediaError for files that cannot be read.
         """
+        request = self._without_videos(request)
         return self._laid_out(request, self._shown_of(request))
+
+    def _without_videos(self, request: Request) -> Request:
+        """With their frames and sounds in their places. Raises as `unfolded`."""
+        if request.messages is None:
+            return request
+        ears = self._hearing
+        senses = Senses(self._vision is not None, ears.seconds, ears.rate) if ears else Senses(self._vision is not None)
+        return replace(request, messages=unfolded(request.messages, request.sources, senses))
 
     def _laid_out(self, request: Request, shown: Sequence[Shown]) -> tuple[list[int], list[SoftSpan]]:
         if request.messages is None or not shown:
@@ -266,6 +276,7 @@ class NativeBackend:
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
         constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
+        request = self._without_videos(request)
         shown = self._shown_of(request)
         for each in shown:
             each.prepare()  # a file that cannot be read ends this request and none beside it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bezel.cli import options
-from bezel.cli.media import showing
+from bezel.cli.media import KINDS, showing
 from bezel.errors import BezelError, InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ HELP = """\
 /help            this text
 /image FILE      show an image with the next question
 /audio FILE      play a sound with the next question
+/video FILE      show a video with the next question, its sound included
 /system TEXT     set the system message and begin anew
 /clear           begin anew
 /undo            forget what is attached, or else the last question and its answer
@@ -125,7 +126,7 @@ class Conversation:
         self._begin(system)
 
     def _begin(self, system: str | None) -> None:
-        self._attached = {"image": [], "audio": []}
+        self._attached = _nothing()
         self.messages = [{"role": "system", "content": system}] if system else []
 
     def take(self, line: str) -> None:
@@ -133,8 +134,8 @@ class Conversation:
         if not line.strip():
             return
         if not line.startswith("/"):
-            self._answer(showing(line, self._attached["image"], self._attached["audio"]))
-            self._attached = {"image": [], "audio": []}
+            self._answer(showing(line, self._attached))
+            self._attached = _nothing()
             return
         command, _, rest = line[1:].strip().partition(" ")
         rest = rest.strip()
@@ -153,7 +154,7 @@ class Conversation:
             self._attach(command, Path(rest).expanduser())
         elif command in ("undo", "retry"):
             if command == "undo" and any(self._attached.values()):
-                self._attached = {"image": [], "audio": []}
+                self._attached = _nothing()
                 return
             question = self._forget()
             if command == "retry":
@@ -246,12 +247,14 @@ class Conversation:
             raise InvalidRequestError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequestError(f"{path}: is not a saved conversation ({error})") from None
-        clean = normalise(messages, kinds=("image", "audio")) if messages else []
-        # The normal form is text alone.
-        self.messages = [
-            message if isinstance(message.get("content"), list) else text
-            for message, text in zip(messages, clean, strict=True)
-        ]
+        self.messages = []
+        for message in messages:
+            shows = isinstance(message, dict) and isinstance(message.get("content"), list)  # checked when it is asked
+            self.messages += [message] if shows else normalise([message])
+
+
+def _nothing() -> dict[str, list[Path]]:
+    return {kind: [] for kind in KINDS}
 
 
 def _prompt() -> Any:

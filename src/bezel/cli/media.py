@@ -1,19 +1,24 @@
-"""Images and sounds that are named on the command line, as parts of a message."""
+"""Images, sounds and videos that are named on the command line, as parts of a message."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+KINDS = ("image", "audio", "video")
 
-def showing(question: str, images: Sequence[Path], sounds: Sequence[Path]) -> str | list[dict[str, Any]]:
-    """What a user's message holds: the images, the sounds and then the question; text alone where there are none.
 
-    Paths become absolute, so that a saved conversation can be gone on with from another folder.
+def showing(question: str, files: Mapping[str, Sequence[Path]], mute: bool = False) -> str | list[dict[str, Any]]:
+    """What a user's message holds: `files` by their kind and then the question; text alone where there are none.
+
+    Paths become absolute, so that a saved conversation can be gone on with from another folder. `mute` leaves the sound
+    of videos out.
     """
-    if not images and not sounds:
-        return question
-    parts = [{"type": "image", "image": str(image.expanduser().absolute())} for image in images]
-    parts += [{"type": "audio", "audio": str(sound.expanduser().absolute())} for sound in sounds]
-    return [*parts, {"type": "text", "text": question}]
+    parts: list[dict[str, Any]] = [
+        {"type": kind, kind: str(path.expanduser().absolute())} for kind in KINDS for path in files.get(kind, ())
+    ]
+    for part in parts:
+        if part["type"] == "video" and mute:
+            part["sound"] = False
+    return [*parts, {"type": "text", "text": question}] if parts else question

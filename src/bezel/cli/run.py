@@ -32,6 +32,10 @@ def run(
     file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
     audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option("--video", help="Videos put before the question: a frame a second, and sound.")
+    ] = None,
+    mute: Annotated[bool, typer.Option("--mute", help="Leave the sound of videos out.")] = False,
     pan_and_scan: Annotated[
         bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
     ] = None,
@@ -80,15 +84,17 @@ def run(
     from bezel.prompts import answering
 
     decoder, images = mask_decoder(masks, image or [], as_json), image or []
+    shown = {"image": images, "audio": audio or [], "video": video or []}
     *before, asked_of = answering(question, options.cultures(culture), style, system)
-    messages = [*before, asked_of | {"content": showing(asked_of["content"], images, audio or [])}]
+    messages = [*before, asked_of | {"content": showing(asked_of["content"], shown, mute)}]
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
         chosen |= options.given(base_url=base_url, device=device)
         if backend == "native":
-            chosen["keep_towers"] = max(len(images), len(audio or [])) > 1  # one that looks once need not stay
+            several = bool(video) or max(len(images), len(audio or [])) > 1
+            chosen["keep_towers"] = several  # a tower that looks once need not stay
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
         asked = options.given(

@@ -1,0 +1,93 @@
+"""Videos of messages: frames, each behind its time, and sound, as the images and sounds that models take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bezel.errors import InvalidRequestError, UnsupportedInputError
+from bezel.media.decoding import decode_video
+from bezel.media.fetching import Sources, fetch
+from bezel.media.silences import pieces_of
+
+_KINDS = ("video", "video_url")
+_MOST_PER_SECOND = 30.0
+_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Senses:
+    """What a model takes: images, and sounds of at most `seconds` at `rate` Hz (0: none)."""
+
+    sees: bool
+    seconds: float = 0.0
+    rate: int = _RATE
+
+
+def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, senses: Senses) -> Sequence[Mapping[str, Any]]:
+    """Messages without videos: where one stood are texts "00:05", images, and the sound in pieces.
+
+    A part is {"type": "video", "video": a path, data URL or bytes, "fps": 1, "sound": true} or has OpenAI's shape as
+    {"type": "video_url", "video_url": {"url": ...}}. Raises UnsupportedInputError for a model that does not see, or
+    does not hear what is to be heard, InvalidRequestError for a field that cannot be, and MediaError.
+    """
+    if not any(_is_video(part) for message in messages for part in _parts(message)):
+        return messages
+    found = []
+    for index, message in enumerate(messages):
+        if not any(map(_is_video, _parts(message))):
+            found.append(message)
+            continue
+        where = f"messages[{index}].content"
+        parts: list[Any] = []
+        for place, part in enumerate(_parts(message)):
+            parts += _unfolded(part, f"{where}[{place}]", sources, senses) if _is_video(part) else [part]
+        found.append({**message, "content": parts})
+    return found
+
+
+def _parts(message: Any) -> Sequence[Any]:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return content if isinstance(content, list | tuple) else ()
+
+
+def _is_video(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in _KINDS
+
+
+def _unfolded(part: Mapping[str, Any], where: str, sources: Sources, senses: Senses) -> list[dict[str, Any]]:
+    if not senses.sees:
+        raise UnsupportedInputError(
+            f"{where} is a video; only a model that sees takes it, such as google/gemma-3n-E2B-it"
+        )
+    per_second, heard = part.get("fps", 1.0), part.get("sound", True)
+    if type(per_second) not in (int, float) or not 0 < per_second <= _MOST_PER_SECOND or type(heard) is not bool:
+        raise InvalidRequestError(
+            f"{where}: fps must be a number above 0 and at most {_MOST_PER_SECOND:g}, and sound true or false"
+        )
+    video = decode_video(_data(part, where, sources), per_second=per_second, rate=senses.rate)
+    found: list[dict[str, Any]] = []
+    for picture, seconds in zip(video.frames.pictures, video.frames.seconds, strict=True):
+        found.append({"type": "text", "text": f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"})
+        found.append({"type": "image", "image": picture, "detail": "low"})
+    if heard and video.sound is not None and len(video.sound):
+        if not senses.seconds:
+            raise UnsupportedInputError(
+                f'{where} has sound, and this model does not hear; send "sound": false to show its frames alone '
+                "(--mute), or load a Gemma 3n, such as google/gemma-3n-E2B-it"
+            )
+        for piece in pieces_of(video.sound, senses.rate, senses.seconds, 0.0):
+            found.append({"type": "audio", "audio": video.sound[piece.first : piece.last]})
+    return found
+
+
+def _data(part: Mapping[str, Any], where: str, sources: Sources) -> bytes:
+    source: Any = part.get(part["type"])
+    source = source.get("url") if isinstance(source, Mapping) else source
+    if isinstance(source, str | Path) and str(source):
+        return fetch(source, sources)
+    if isinstance(source, bytes) and source:
+        return source
+    raise InvalidRequestError(f"{where} names no video; send video with a path or bytes, or video_url with a url")
