@@ -23,7 +23,7 @@ from bezel.service.layers.identity import Identity
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
-from bezel.service.routes import chat, completions, models, state, tokens
+from bezel.service.routes import audio, chat, completions, embeddings, models, state, tokens
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
@@ -68,7 +68,7 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, models, tokens, state):
+    for part in (chat, completions, embeddings, audio, models, tokens, state):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)

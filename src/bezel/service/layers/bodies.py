@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large, too slow, compressed, or not JSON, before anything reads them."""
+"""Refuses bodies that are too large, too slow, compressed, or of another kind than the route takes, unread."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bezel.service.errors import ApiError
 from bezel.service.layers.common import header, refuse
+from bezel.service.scopes import matched, takes_of
 from bezel.service.server import Server
 
 
@@ -55,4 +56,6 @@ class Bodies:
         if header(scope, b"content-encoding") is not None:
             return "media_type"
         kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        return "media_type" if has_body and kind != "application/json" else None
+        if has_body and kind != takes_of(matched(scope["app"].routes, scope)):
+            return "media_type"
+        return None
