@@ -53,7 +53,8 @@ def test_a_recording_in_every_form(hears: Live) -> None:
     assert ask(hears, response_format="srt").text == f"1\n00:00:00,000 --> 00:00:00,500\n{text}\n\n"
     vtt = ask(hears, PATHS[1], response_format="vtt")
     assert vtt.text.startswith("WEBVTT") and vtt.headers["content-type"].startswith("text/vtt")
-    assert client.translations.create(model="hearer", file=file).text.startswith(text)
+    with pytest.deprecated_call():  # of the client
+        assert client.translations.create(model="hearer", file=file).text.startswith(text)
     line = hears.log(1)[-1]
     assert line["model"] == "hearer" and line["completion_tokens"] == 10
 
@@ -138,7 +139,7 @@ def test_the_budget_holds_for_all_pieces(start: Callable[..., Live]) -> None:
     live = start(backends={"hearer": CountingHearer()}, token_limit=1_000)
     short = ask(live)
     assert short.status_code == 200 and int(short.headers["x-ratelimit-remaining-tokens"]) < 500
-    used = 5 + len("Transcribe the following speech segment. Write what is said, and nothing else.".split())
+    used = 5 + 12  # words of the answer and the question
     refused = ask(live, data=wav(3.0))
     assert refused.status_code == 429 and int(refused.headers["x-ratelimit-remaining-tokens"]) == 1_000 - used
 

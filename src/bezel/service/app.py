@@ -20,6 +20,7 @@ from bezel.backends.interface import Backend
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
 from bezel.service.layers.identity import Identity
+from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
@@ -37,9 +38,10 @@ def layers(server: Server) -> list[Middleware]:
         Middleware(Observing, server),  # id, headers, metrics, log; errors that nobody foresaw
         Middleware(Hosts, server),
         *(pages if origins else ()),
-        Middleware(Bodies, server),  # size, time, kind
+        Middleware(Bodies, server),  # size, time
         Middleware(Identity, server),  # key and scope
         Middleware(Rates, server),  # requests a minute
+        Middleware(Kinds),  # media type
     ]
 
 

@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large, too slow, compressed, or of another kind than the route takes, unread."""
+"""Refuses bodies that are too large, too slow or compressed, before anything reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bezel.service.errors import ApiError
 from bezel.service.layers.common import header, refuse
-from bezel.service.scopes import matched, takes_of
 from bezel.service.server import Server
 
 
@@ -52,10 +51,4 @@ class Bodies:
         length = header(scope, b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > self._most):
             return "too_large"
-        has_body = (length or "0") != "0" or header(scope, b"transfer-encoding") is not None
-        if header(scope, b"content-encoding") is not None:
-            return "media_type"
-        kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        if has_body and kind != takes_of(matched(scope["app"].routes, scope)):
-            return "media_type"
-        return None
+        return "media_type" if header(scope, b"content-encoding") is not None else None
