@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bezel import __version__
 from bezel.backends.interface import Backend
+from bezel.service.batches.runner import running
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
 from bezel.service.layers.identity import Identity
@@ -24,7 +25,7 @@ from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
-from bezel.service.routes import audio, chat, completions, embeddings, models, state, tokens
+from bezel.service.routes import audio, batches, chat, completions, embeddings, files, models, responses, state, tokens
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
@@ -56,7 +57,8 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         check_routes(app.routes)
-        yield
+        async with running(server):
+            yield
         server.close()
 
     app = FastAPI(
@@ -70,7 +72,7 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, embeddings, audio, models, tokens, state):
+    for part in (chat, completions, responses, embeddings, audio, files, batches, models, tokens, state):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)

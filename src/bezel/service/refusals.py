@@ -41,8 +41,8 @@ _SAYS = {
     "union_tag_not_found": "must have {discriminator}",
 }
 """pydantic's kinds of errors in words of ours; none repeats what was sent."""
-_BRANCHES = frozenset({"str", "NamedChoice"})
-_TAGGED = re.compile(r"(messages\[\d+\]|content\[\d+\]|response_format)$")
+_BRANCHES = frozenset({"str", "NamedChoice", "FunctionChoice"})
+_TAGGED = re.compile(r"(messages\[\d+\]|content\[\d+\]|input\[\d+\]|format)$")
 """Behind these pydantic names which form it took the object for."""
 
 

@@ -20,8 +20,9 @@ class CounterBackend:
     """A backend without a model: answers "1 2 3 ..." up to `count`, waiting `delay` seconds before every token.
 
     With a `gate` it waits for that too. A prompt has a token a word. Offered tools are called, each once with
-    {"count": 1}, unless the last message is a tool's. `failure` is raised in place of token `fails_at` (from 1). `asked` is the last request; `running` how many
-    streams are open, `cancelled` how many were closed before their end, `produced` all tokens together.
+    {"count": 1}, unless the last message is a tool's. `failure` is raised in place of token `fails_at` (from 1).
+    `asked` is the last request; `running` how many streams are open, `cancelled` how many were closed before their end,
+    `produced` all tokens together.
     """
 
     def __init__(
