@@ -25,7 +25,19 @@ from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
-from bezel.service.routes import audio, batches, chat, completions, embeddings, files, models, responses, state, tokens
+from bezel.service.routes import (
+    audio,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    models,
+    ollama,
+    responses,
+    state,
+    tokens,
+)
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
@@ -72,7 +84,7 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, responses, embeddings, audio, files, batches, models, tokens, state):
+    for part in (chat, completions, responses, ollama, embeddings, audio, files, batches, models, tokens, state):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)
