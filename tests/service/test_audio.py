@@ -135,6 +135,15 @@ def test_a_form_may_be_no_larger_than_other_bodies(hears: Live) -> None:
     assert response.status_code == 413 and response.json()["error"]["code"] == "request_too_large"
 
 
+def test_no_room_for_a_file_is_507(hears: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+    response = ask(hears)
+    assert response.status_code == 507 and response.json()["error"]["code"] == "storage_error"
+
+
 def test_the_budget_holds_for_all_pieces(start: Callable[..., Live]) -> None:
     live = start(backends={"hearer": CountingHearer()}, token_limit=1_000)
     short = ask(live)

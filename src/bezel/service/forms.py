@@ -21,11 +21,13 @@ _LONGEST_FIELD = 64 << 10
 async def read_form(request: Request, kind: type[Fields]) -> tuple[Fields, bytes]:
     """The fields of a form, and the bytes of its part `file`.
 
-    Raises ApiError "not_form" for what is none, for a field that is there twice and without a file, and
-    RequestValidationError where a field is not as `kind` says.
+    Raises ApiError "not_form" for what is none, for a field that is there twice and without a file, "storage" where
+    there is no room for the file, and RequestValidationError where a field is not as `kind` says.
     """
     try:
         form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+    except OSError:  # larger files are put aside while they come
+        raise ApiError("storage") from None
     except HTTPException as error:
         if error.status_code != 400:
             raise
