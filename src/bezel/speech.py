@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bezel.errors import InvalidRequestError
-from bezel.media.silences import Samples, pieces_of
+from bezel.media.silences import Piece, Samples, pieces_of
 from bezel.text.joining import seam
 from bezel.text.subtitles import Segment, Transcription, spread
 
@@ -51,7 +51,7 @@ def write_down(
     question = question_of(language, into)
     texts: list[str] = []
     times: list[tuple[float, float]] = []
-    for piece in pieces_of(samples, rate, longest, min(_OVERLAP, longest / 8)):
+    for piece in cut(samples, rate, longest):
         heard = ask(samples[piece.first : piece.last], question)
         start, end = piece.first / rate, piece.last / rate
         if heard.finish_reason == "length":
@@ -70,6 +70,11 @@ def write_down(
     segments = [part for (start, end), text in zip(times, texts, strict=True) for part in spread(start, end, text)]
     told = (into or language or "").strip()
     return Transcription("translate" if into else "transcribe", told, len(samples) / rate, tuple(segments))
+
+
+def cut(samples: Samples, rate: int, longest: float) -> list[Piece]:
+    """The pieces of at most `longest` seconds in which `write_down` asks."""
+    return pieces_of(samples, rate, longest, min(_OVERLAP, longest / 8))
 
 
 def question_of(language: str | None, into: str | None = None) -> str:

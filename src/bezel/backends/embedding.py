@@ -74,19 +74,21 @@ class EmbeddingBackend:
         `dimensions` keeps the first of them. Raises InvalidRequestError for no texts, an empty one, an unknown task and
         dimensions that there are not, and ContextLengthError.
         """
-        if not texts or not all(texts):
-            raise InvalidRequestError("there is a text without characters, or none at all; an embedding needs one")
         if dimensions is not None and not 1 <= dimensions <= self.size:
             raise InvalidRequestError(f"dimensions is {dimensions}; an embedding has 1 to {self.size} numbers")
-        prompt = self._prompt(task)
+        ids = self._ids_of(texts, task)
         found = np.empty((len(texts), dimensions or self.size), np.float32)
         with self._turn:
             place = 0
-            for group in self._grouped([self._ids(prompt + text) for text in texts]):
+            for group in self._grouped(ids):
                 for rows in self._rows(group):
                     found[place] = self._pooling(rows, dimensions)
                     place += 1
         return found
+
+    def token_counts(self, texts: Sequence[str], task: str | None = None) -> list[int]:
+        """How many tokens of each text are read, with the task's. Raises as `embed`."""
+        return [len(ids) for ids in self._ids_of(texts, task)]
 
     def prompt_ids(self, request: Request) -> list[int]:
         """Raises UnsupportedInputError: there is no answer that they would start."""
@@ -121,6 +123,12 @@ class EmbeddingBackend:
             known = ", ".join(sorted(self.prompts)) or "none"
             raise InvalidRequestError(f"unknown task {task!r}; the model knows {known}")
         return self.prompts[task]
+
+    def _ids_of(self, texts: Sequence[str], task: str | None) -> list[list[int]]:
+        if not texts or not all(texts):
+            raise InvalidRequestError("there is a text without characters, or none at all; an embedding needs one")
+        prompt = self._prompt(task)
+        return [self._ids(prompt + text) for text in texts]
 
     def _ids(self, text: str) -> list[int]:
         ids = [*self._before, *self.tokenizer.encode(text), *self._behind]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bezel.catalog.hardware import MemoryUse
 from bezel.engine.request import FinishReason
@@ -162,3 +165,40 @@ class Backend(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """What is loaded: at least "model" and "context", in tokens."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """An engine that makes vectors of texts."""
+
+    def embed(
+        self, texts: Sequence[str], task: str | None = None, dimensions: int | None = None
+    ) -> NDArray[np.float32]:
+        """Embeddings [texts, dimensions] of length 1; a text's does not depend on the others.
+
+        Raises InvalidRequestError for texts, a task or dimensions that cannot be, and ContextLengthError.
+        """
+
+    def token_counts(self, texts: Sequence[str], task: str | None = None) -> list[int]:
+        """How many tokens of each text are read. Raises as `embed`."""
+
+
+class Ears(Protocol):
+    """What sounds a model hears: `rate` samples a second, `seconds` at once."""
+
+    @property
+    def rate(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+@runtime_checkable
+class Hearer(Protocol):
+    """An engine whose messages may hold sounds, as {"type": "audio", "audio": samples}."""
+
+    def sound(self, source: Any, sources: Sources) -> tuple[NDArray[np.float32], Ears]:
+        """The samples of a recording at the rate of the ears that hear it.
+
+        Raises UnsupportedInputError where the model has none, MediaError where the recording cannot be read.
+        """

@@ -43,6 +43,9 @@ def serve(
     limits_url: Annotated[
         str | None, typer.Option(help="Where counts are kept: async+redis://HOST:PORT; default: in memory.")
     ] = None,
+    batch_folder: Annotated[
+        str | None, typer.Option(help="Folder of files and batches; default: none, and neither is taken.")
+    ] = None,
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
@@ -79,6 +82,7 @@ def serve(
         "rate_limit": rate_limit,
         "token_limit": token_limit,
         "limits_url": limits_url,
+        "batch_folder": batch_folder,
     }
     settings = read_settings(ServerSettings, "serve", flags)
     _check_keys(settings)

@@ -17,13 +17,27 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bezel import __version__
 from bezel.backends.interface import Backend
+from bezel.service.batches.runner import running
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
 from bezel.service.layers.identity import Identity
+from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
-from bezel.service.routes import chat, completions, models, state, tokens
+from bezel.service.routes import (
+    audio,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    models,
+    ollama,
+    responses,
+    state,
+    tokens,
+)
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
@@ -37,9 +51,10 @@ def layers(server: Server) -> list[Middleware]:
         Middleware(Observing, server),  # id, headers, metrics, log; errors that nobody foresaw
         Middleware(Hosts, server),
         *(pages if origins else ()),
-        Middleware(Bodies, server),  # size, time, kind
+        Middleware(Bodies, server),  # size, time
         Middleware(Identity, server),  # key and scope
         Middleware(Rates, server),  # requests a minute
+        Middleware(Kinds),  # media type
     ]
 
 
@@ -54,7 +69,8 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         check_routes(app.routes)
-        yield
+        async with running(server):
+            yield
         server.close()
 
     app = FastAPI(
@@ -68,7 +84,7 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, models, tokens, state):
+    for part in (chat, completions, responses, ollama, embeddings, audio, files, batches, models, tokens, state):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)

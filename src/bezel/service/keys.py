@@ -17,7 +17,7 @@ from typing import Any
 
 from bezel.errors import InvalidRequestError, StorageError
 
-SCOPES = ("generate", "models", "tokenize", "metrics")
+SCOPES = ("generate", "models", "tokenize", "batches", "metrics")
 """What a key may be good for."""
 DEFAULT_SCOPES = ("generate", "models", "tokenize")
 PREFIX = "bz-"
@@ -103,6 +103,11 @@ class KeyStore:
             if hmac.compare_digest(bytes(row[2]), digest) and key.usable(time.time()):
                 return key
         return None
+
+    def usable(self, identity: str) -> Key | None:
+        """The key of an id, where it is still usable."""
+        keys = [_key(row) for row in self._read("SELECT * FROM keys WHERE id = ?", (identity,))]
+        return next((key for key in keys if key.usable(time.time())), None)
 
     def list(self) -> list[Key]:
         """All keys, the oldest first."""

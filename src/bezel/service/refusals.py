@@ -41,8 +41,8 @@ _SAYS = {
     "union_tag_not_found": "must have {discriminator}",
 }
 """pydantic's kinds of errors in words of ours; none repeats what was sent."""
-_BRANCHES = frozenset({"str", "NamedChoice"})
-_TAGGED = re.compile(r"(messages\[\d+\]|content\[\d+\]|response_format)$")
+_BRANCHES = frozenset({"str", "NamedChoice", "FunctionChoice"})
+_TAGGED = re.compile(r"(messages\[\d+\]|content\[\d+\]|input\[\d+\]|format)$")
 """Behind these pydantic names which form it took the object for."""
 
 
@@ -79,8 +79,8 @@ def handle_errors(app: FastAPI) -> None:
 
 
 def explained(error: RequestValidationError) -> ApiError:
-    """The deepest of pydantic's errors, of unions the branch that came furthest."""
-    found: dict[str, Any] = max(error.errors(), key=lambda each: len(each["loc"]))
+    """The deepest of pydantic's errors, of unions the branch that came furthest: where all is of the right type."""
+    found: dict[str, Any] = max(error.errors(), key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
     kind = found["type"]
     if kind == "json_invalid":
         return ApiError("not_json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,18 +46,40 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How the chunks of a stream are told apart. With `named` each is an event by the name of its "type"."""
+
+    media_type: str
+    before: bytes
+    behind: bytes
+    end: bytes
+    ping: bytes
+    """Sent where nothing happens; readers skip it."""
+    named: bool = False
+
+    def framed(self, chunk: bytes, kind: str | None = None) -> bytes:
+        """An encoded chunk, as it is sent."""
+        name = f"event: {kind}\n".encode() if self.named and kind else b""
+        return name + self.before + chunk + self.behind
+
+
+EVENTS = Framing("text/event-stream", b"data: ", b"\n\n", b"data: [DONE]\n\n", b": ping\n\n")
+NAMED_EVENTS = replace(EVENTS, named=True)
+LINES = Framing("application/x-ndjson", b"", b"\n", b"", b"\n")
+
+
 class EventStream(Response):
-    """Chunks of answers as server-sent events, then `[DONE]`; an error is the last event before it.
+    """Chunks of answers as server-sent events, then `[DONE]`, or in another framing; an error is the last before it.
 
     The answers are closed at the end, and when the client goes.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, answers: Answers, chunks: AsyncIterator[Any]) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    def __init__(self, answers: Answers, chunks: AsyncIterator[Any], framing: Framing = EVENTS) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type=framing.media_type)
         del self.headers["content-length"]
-        self._answers, self._chunks = answers, chunks
+        self._answers, self._chunks, self._framing = answers, chunks, framing
         self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,27 +107,28 @@ class EventStream(Response):
         finally:
             pings.cancel()
             await asyncio.gather(pings, return_exceptions=True)
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        await send({"type": "http.response.body", "body": self._framing.end})
 
     async def _ping(self, send: Send) -> None:
         while True:
             self._sent = False
             await asyncio.sleep(PING_SECONDS)
             if not self._sent:
-                await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
+                await send({"type": "http.response.body", "body": self._framing.ping, "more_body": True})
 
     async def _blocks(self, scope: Scope) -> AsyncIterator[bytes]:
         """Events; those that have come already are sent together."""
         encoder, block = msgspec.json.Encoder(), bytearray()
         try:
             async for chunk in self._chunks:
-                block += b"data: " + encoder.encode(chunk) + b"\n\n"
+                kind = chunk.get("type") if isinstance(chunk, dict) else None
+                block += self._framing.framed(encoder.encode(chunk), kind)
                 if not self._answers.more or len(block) >= _BLOCK:
                     yield bytes(block)
                     block.clear()
         except Exception as error:
             exchange, refusal = exchange_of(scope), told(error)
             exchange.failed(error, refusal)
-            block += b"data: " + refusal.body(exchange.request_id) + b"\n\n"
+            block += self._framing.framed(refusal.body(exchange.request_id), "error")
         if block:
             yield bytes(block)

@@ -13,16 +13,20 @@ from bezel.service.keys import SCOPES
 OPEN = "open"
 """Anybody may ask: only whether the server lives."""
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+JSON = "application/json"
+FORM = "multipart/form-data"
 _NAME = "bezel_scope"
+_TAKES = "bezel_takes"
 
 
-def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
-    """Declare the scope of an endpoint."""
+def needs(scope: str, takes: str = JSON) -> Callable[[Endpoint], Endpoint]:
+    """Declare the scope of an endpoint, and the media type of the bodies that it takes."""
     if scope not in (*SCOPES, OPEN):
         raise ValueError(f"{scope!r} is no scope")
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _NAME, scope)
+        setattr(endpoint, _TAKES, takes)
         return endpoint
 
     return mark
@@ -31,6 +35,11 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
 def scope_of(route: BaseRoute) -> str | None:
     """The scope of a route; None where it has none, or is no plain route."""
     return getattr(route.endpoint, _NAME, None) if isinstance(route, Route) else None
+
+
+def takes_of(route: BaseRoute | None) -> str:
+    """The media type of the bodies that a route takes."""
+    return getattr(route.endpoint, _TAKES, JSON) if isinstance(route, Route) else JSON
 
 
 def check_routes(routes: Iterable[BaseRoute]) -> None:

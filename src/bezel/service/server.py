@@ -7,19 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from starlette.requests import HTTPConnection
 
 from bezel.backends.interface import Backend
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
+from bezel.service.batches.store import BatchStore
 from bezel.service.errors import ApiError
 from bezel.service.keys import KeyStore
 from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
 from bezel.service.logs import RequestLog
 from bezel.service.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from bezel.service.batches.runner import Runner
 
 _SIDE_THREADS = 4
 
@@ -50,6 +54,11 @@ class Server:
         self.settings = settings
         self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
+        folder = settings.batch_folder
+        self.batches = BatchStore(Path(folder), settings.max_stored_bytes) if folder else None
+        """None where no files and batches are kept."""
+        self.runner: Runner | None = None
+        """While the application runs: what works through the batches."""
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -78,6 +87,8 @@ class Server:
         self.side.shutdown(wait=False, cancel_futures=True)
         if self.keys is not None:
             self.keys.close()
+        if self.batches is not None:
+            self.batches.close()
 
 
 def server_of(connection: HTTPConnection) -> Server:

@@ -50,6 +50,11 @@ class ServerSettings:
     """In which a request's body must have come."""
     max_text_chars: int = 2_000_000
     """Of all texts of a request together."""
+    batch_folder: str | None = None
+    """Where files and batches are kept; None: nowhere, and none are taken."""
+    max_batch_lines: int = 50_000
+    max_stored_bytes: int = 1 << 30
+    """Of all files and results together."""
     slow_reader_seconds: float = 30.0
     """A stream whose reader takes nothing for so long is ended."""
 
@@ -64,6 +69,8 @@ class ServerSettings:
             "max_body_bytes": (1 << 10, 1 << 30),
             "body_seconds": (0.001, 3_600),
             "max_text_chars": (1, 1 << 30),
+            "max_batch_lines": (1, 1_000_000),
+            "max_stored_bytes": (1 << 10, 1 << 50),
             "slow_reader_seconds": (0.001, 3_600),
         }
         for each in fields(self):

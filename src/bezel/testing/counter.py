@@ -21,8 +21,8 @@ class CounterBackend:
 
     With a `gate` it waits for that too. A prompt has a token a word. Offered tools are called, each once with
     {"count": 1}, unless the last message is a tool's. `failure` is raised in place of token `fails_at` (from 1).
-    `asked` is the last request; `running` how many
-    streams are open, `cancelled` how many were closed before their end, `produced` all tokens together.
+    `asked` is the last request; `running` how many streams are open, `cancelled` how many were closed before their end,
+    `produced` all tokens together.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large, too slow, compressed, or not JSON, before anything reads them."""
+"""Refuses bodies that are too large, too slow or compressed, before anything reads them."""
 
 from __future__ import annotations
 
@@ -51,8 +51,4 @@ class Bodies:
         length = header(scope, b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > self._most):
             return "too_large"
-        has_body = (length or "0") != "0" or header(scope, b"transfer-encoding") is not None
-        if header(scope, b"content-encoding") is not None:
-            return "media_type"
-        kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        return "media_type" if has_body and kind != "application/json" else None
+        return "media_type" if header(scope, b"content-encoding") is not None else None

@@ -128,10 +128,13 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
 class Named(Body):
     """A function by its name."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: FunctionName
 
 
 class NamedChoice(Body):

@@ -6,14 +6,14 @@ from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 
-from bezel.service.answers import answering, several
-from bezel.service.exchange import exchange_of
+from bezel.service.answers import Answers, answering, several
+from bezel.service.exchange import Exchange, exchange_of
 from bezel.service.input_policy import InputPolicy
 from bezel.service.replies import chat as replies
 from bezel.service.requests.chat import ChatRequest
 from bezel.service.responses import EventStream, json_response, unless_gone
 from bezel.service.scopes import needs
-from bezel.service.server import server_of
+from bezel.service.server import Server, server_of
 
 router = APIRouter()
 
@@ -22,14 +22,23 @@ router = APIRouter()
 @needs("generate")
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation, whole or while the answer is written."""
-    server, exchange, count = server_of(request), exchange_of(request.scope), body.n or 1
+    server, exchange = server_of(request), exchange_of(request.scope)
+    if not body.stream:
+        return json_response(await unless_gone(request, complete(server, exchange, body)))
+    answers = await unless_gone(request, begin(server, exchange, body))
+    chunks = replies.chunks(answers, body.model, body.n or 1, bool(body.logprobs), body.include_usage)
+    return EventStream(answers, chunks)
+
+
+async def begin(server: Server, exchange: Exchange, body: ChatRequest) -> Answers:
+    """The answers to a body, begun: see `answering`."""
     served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    requests = several(body.request(served.backend, policy), count)
+    requests = several(body.request(served.backend, policy), body.n or 1)
     policy.note(exchange)
-    answers = await unless_gone(request, answering(server, served, exchange, requests))
-    logprobs = bool(body.logprobs)
-    if body.stream:
-        chunks = replies.chunks(answers, served.name, count, logprobs, body.include_usage)
-        return EventStream(answers, chunks)
-    async with aclosing(answers):
-        return json_response(await unless_gone(request, replies.whole(answers, served.name, count, logprobs)))
+    return await answering(server, served, exchange, requests)
+
+
+async def complete(server: Server, exchange: Exchange, body: ChatRequest) -> replies.Completion:
+    """The whole reply to a body."""
+    async with aclosing(await begin(server, exchange, body)) as answers:
+        return await replies.whole(answers, body.model, body.n or 1, bool(body.logprobs))

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 
 from bezel.backends.interface import Request as BackendRequest
-from bezel.service.answers import answering, several
-from bezel.service.exchange import exchange_of
+from bezel.service.answers import Answers, answering, several
+from bezel.service.exchange import Exchange, exchange_of
 from bezel.service.input_policy import InputPolicy
 from bezel.service.replies import completions as replies
 from bezel.service.requests.completions import CompletionRequest
 from bezel.service.responses import EventStream, json_response, unless_gone
 from bezel.service.scopes import needs
-from bezel.service.server import Served, server_of
+from bezel.service.server import Served, Server, server_of
 
 router = APIRouter()
 
@@ -23,18 +23,28 @@ router = APIRouter()
 @needs("generate")
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue texts, whole or while the answer is written."""
-    server, exchange, count = server_of(request), exchange_of(request.scope), body.n or 1
+    server, exchange = server_of(request), exchange_of(request.scope)
+    if not body.stream:
+        return json_response(await unless_gone(request, complete(server, exchange, body)))
+    answers, echoes = await unless_gone(request, begin(server, exchange, body))
+    chunks = replies.chunks(answers, body.model, echoes, body.logprobs is not None, body.include_usage)
+    return EventStream(answers, chunks)
+
+
+async def begin(server: Server, exchange: Exchange, body: CompletionRequest) -> tuple[Answers, list[str]]:
+    """The answers to a body, begun (see `answering`), and what is echoed before each."""
     served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    requests = [one for asked in body.requests(served.backend, policy) for one in several(asked, count)]
+    requests = [one for asked in body.requests(served.backend, policy) for one in several(asked, body.n or 1)]
     policy.note(exchange)
     echoes = [_text(served, one) if body.echo else "" for one in requests]
-    answers = await unless_gone(request, answering(server, served, exchange, requests))
-    logprobs = body.logprobs is not None
-    if body.stream:
-        chunks = replies.chunks(answers, served.name, echoes, logprobs, body.include_usage)
-        return EventStream(answers, chunks)
+    return await answering(server, served, exchange, requests), echoes
+
+
+async def complete(server: Server, exchange: Exchange, body: CompletionRequest) -> replies.Completion:
+    """The whole reply to a body."""
+    answers, echoes = await begin(server, exchange, body)
     async with aclosing(answers):
-        return json_response(await unless_gone(request, replies.whole(answers, served.name, echoes, logprobs)))
+        return await replies.whole(answers, body.model, echoes, body.logprobs is not None)
 
 
 def _text(served: Served, request: BackendRequest) -> str:

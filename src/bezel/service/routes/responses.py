@@ -1,0 +1,42 @@
+"""POST /v1/responses."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from bezel.service.answers import Answers, answering
+from bezel.service.exchange import Exchange, exchange_of
+from bezel.service.input_policy import InputPolicy
+from bezel.service.replies import responses as replies
+from bezel.service.requests.responses import ResponseRequest
+from bezel.service.responses import NAMED_EVENTS, EventStream, json_response, unless_gone
+from bezel.service.scopes import needs
+from bezel.service.server import Server, server_of
+
+router = APIRouter()
+
+
+@router.post("/v1/responses")
+@needs("generate")
+async def responses(body: ResponseRequest, request: Request) -> Response:
+    """Answer a conversation of items, whole or while the answer is written."""
+    server, exchange = server_of(request), exchange_of(request.scope)
+    if not body.stream:
+        return json_response(await unless_gone(request, _complete(server, exchange, body)))
+    answers = await unless_gone(request, _begin(server, exchange, body))
+    return EventStream(answers, replies.events(answers, body), NAMED_EVENTS)
+
+
+async def _begin(server: Server, exchange: Exchange, body: ResponseRequest) -> Answers:
+    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
+    asked = body.request(served.backend, policy)
+    policy.note(exchange)
+    return await answering(server, served, exchange, [asked])
+
+
+async def _complete(server: Server, exchange: Exchange, body: ResponseRequest) -> dict[str, Any]:
+    async with aclosing(await _begin(server, exchange, body)) as answers:
+        return await replies.whole(answers, body)

@@ -1,0 +1,49 @@
+"""Backends that do more than count."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bezel.backends.sources import opened_sound
+from bezel.errors import ContextLengthError, InvalidRequestError
+from bezel.media.fetching import Sources
+from bezel.testing import CounterBackend
+
+
+class CountingEmbedder(CounterBackend):
+    """A text's vector has its number of words, then of letters; 4 numbers of length 1. A text has a token a word."""
+
+    def token_counts(self, texts: Sequence[str], task: str | None = None) -> list[int]:
+        if task not in (None, "query"):
+            raise InvalidRequestError("the model knows query")
+        counts = [len(text.split()) + (task is not None) for text in texts]
+        if max(counts) > self._context:
+            raise ContextLengthError(f"the context has {self._context}")
+        return counts
+
+    def embed(self, texts: Sequence[str], task: str | None = None, dimensions: int | None = None) -> Any:
+        if dimensions is not None and dimensions > 4:
+            raise InvalidRequestError("an embedding has 1 to 4 numbers")
+        self._wait(threading.Event())
+        rows = np.array([[len(text.split()), len(text), 1.0, task is not None] for text in texts], np.float32)
+        rows = rows[:, :dimensions]
+        self.produced += len(texts)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Ears:
+    rate: int = 16_000
+    seconds: float = 2.0
+
+
+class CountingHearer(CounterBackend):
+    """Hears two seconds at once; of each piece it says "1 2 3 4 5"."""
+
+    def sound(self, source: Any, sources: Sources) -> tuple[Any, Ears]:
+        return opened_sound(source, sources, Ears.rate), Ears()
