@@ -6,6 +6,7 @@ lane, run the model, settle the tokens. `layers/observing.py` writes the log at 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,13 +18,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bezel import __version__
 from bezel.backends.interface import Backend
+from bezel.monitor.settings import MonitorSettings
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
 from bezel.service.layers.identity import Identity
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
-from bezel.service.routes import chat, completions, models, state, tokens
+from bezel.service.routes import chat, completions, models, monitor, page, state, tokens
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
@@ -43,18 +45,26 @@ def layers(server: Server) -> list[Middleware]:
     ]
 
 
-def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: TextIO | None = None) -> FastAPI:
+def create_app(
+    settings: ServerSettings,
+    backends: Mapping[str, Backend],
+    log: TextIO | None = None,
+    watched: MonitorSettings | None = None,
+) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log)
+    server = Server(settings, backends, int(time.time()), log, watched)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         check_routes(app.routes)
+        watching = asyncio.ensure_future(server.watch.keep(server.side))
         yield
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         server.close()
 
     app = FastAPI(
@@ -68,7 +78,7 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, models, tokens, state):
+    for part in (chat, completions, models, tokens, state, monitor, page):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)

@@ -14,12 +14,15 @@ from starlette.requests import HTTPConnection
 from bezel.backends.interface import Backend
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
+from bezel.monitor.settings import MonitorSettings
 from bezel.service.errors import ApiError
 from bezel.service.keys import KeyStore
 from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
 from bezel.service.logs import RequestLog
 from bezel.service.settings import ServerSettings
+from bezel.service.usage import UsageStore
+from bezel.service.watching import Watch
 
 _SIDE_THREADS = 4
 
@@ -40,16 +43,23 @@ class Served:
 
 
 class Server:
-    """Made once. `keys` is None where everybody is answered."""
+    """Made once. `keys` and `usage` are None where everybody is answered."""
 
     def __init__(
-        self, settings: ServerSettings, models: Mapping[str, Backend], created: int, log: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        models: Mapping[str, Backend],
+        created: int,
+        log: TextIO | None = None,
+        monitor: MonitorSettings | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
         self.settings = settings
         self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
+        self.usage = None if settings.no_auth else UsageStore(Path(settings.api_key_db))
+        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage)
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -60,7 +70,10 @@ class Server:
         """Reads streams: a thread for each lane."""
         self.side = ThreadPoolExecutor(_SIDE_THREADS, "bezel-side")
         """Counts tokens, so that the loop need not wait."""
+        self.probing = ThreadPoolExecutor(len(models), "bezel-probe")
+        """Asks models whether they live: a thread for each, so that one that hangs holds up no other."""
         for name, served in self.models.items():
+            self.watch.model(name, served.lanes)
             self.metrics.watch(
                 name, partial(getattr, served.lanes, "running"), partial(getattr, served.lanes, "waiting")
             )
@@ -76,8 +89,11 @@ class Server:
         """Let go of threads and files; streams that still run leave by themselves."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
+        self.probing.shutdown(wait=False, cancel_futures=True)
         if self.keys is not None:
             self.keys.close()
+        if self.usage is not None:
+            self.usage.close()
 
 
 def server_of(connection: HTTPConnection) -> Server:
