@@ -4,7 +4,7 @@ import { Attachments } from "./attachments.js";
 import { events, json, Refused } from "./api.js";
 import { find, tell } from "./dom.js";
 import { MessageView } from "./messages.js";
-import { options, readTools } from "./options.js";
+import { checkTools, options } from "./options.js";
 
 export class Chat {
   /** `refused` is called where the key is not taken. */
@@ -30,13 +30,7 @@ export class Chat {
     find("stop").addEventListener("click", () => this.stop());
     find("new-chat").addEventListener("click", () => this.clear());
     find("model").addEventListener("change", () => this.choose());
-    find("tools").addEventListener("change", () => {
-      try {
-        readTools();
-      } catch {
-        find("tools").focus(); // the reason stands below it
-      }
-    });
+    find("tools").addEventListener("change", () => checkTools());
   }
 
   async loadModels() {

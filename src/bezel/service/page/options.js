@@ -15,13 +15,17 @@ export function options() {
     }
     if (input.value !== "") fields[name] = Number(input.value);
   }
-  const tools = readTools();
+  const { tools, wrong } = checkTools();
+  if (wrong) {
+    find("tools-part").open = true;
+    throw new Error(`Tools: ${wrong}`);
+  }
   if (tools.length) Object.assign(fields, { tools, tool_choice: find("tool_choice").value });
   return fields;
 }
 
-/** The tools that were pasted. */
-export function readTools() {
+/** The tools that were pasted, and what is wrong with them, which is shown beside them too. */
+export function checkTools() {
   const text = find("tools").value.trim();
   let wrong = null;
   let tools = [];
@@ -35,9 +39,5 @@ export function readTools() {
   }
   find("tools").setAttribute("aria-invalid", String(Boolean(wrong)));
   tell(find("tools-error"), wrong);
-  if (wrong) {
-    find("tools-part").open = true;
-    throw new Error(wrong);
-  }
-  return tools;
+  return { tools, wrong };
 }
