@@ -82,7 +82,7 @@ function plots(series, window) {
     plot("Time to first token", [of("first_token_p95")], { written: seconds, legend: "p95", span }),
     plot("Between tokens", [of("inter_token_p95")], { written: seconds, legend: "p95", span }),
     plot("Requests a minute", [of("requests_per_minute")], { written: rate, span }),
-    plot("Running and waiting", [of("running"), of("waiting")], { written: rate, legend: "waiting in green", span }),
+    plot("Running and waiting", [of("running"), of("waiting")], { written: rate, legend: "waiting green", span }),
     plot("Memory", [of("resident_bytes")], { written: bytes, span }),
   ];
 }

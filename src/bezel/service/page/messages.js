@@ -46,7 +46,10 @@ export class MessageView {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       form.remove();
-      done(inputs.map((input) => input.value));
+      const results = inputs.map((input) => input.value);
+      const cards = this.calls.querySelectorAll(".call");
+      results.forEach((result, place) => cards[place].append(element("p", { class: "result" }, "gave ", element("code", { text: result }))));
+      done(results);
     });
     keepingEnd(() => this.calls.append(form));
   }
