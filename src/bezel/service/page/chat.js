@@ -12,6 +12,7 @@ export class Chat {
     this.refused = refused;
     this.messages = [];
     this.running = null;
+    this.waiting = null; // calls whose results are asked for
     this.files = new Attachments((text) => this.problem(text));
     const question = find("question");
     find("composer").addEventListener("submit", (event) => {
@@ -62,6 +63,7 @@ export class Chat {
       this.problem(error.message);
       return;
     }
+    this.pass();
     const parts = this.files.take();
     question.value = "";
     fit(question);
@@ -109,14 +111,31 @@ export class Chat {
     const message = written.message(Boolean(failure));
     this.messages.push(message);
     find("said").textContent = written.text || `calls ${written.calls.map((call) => call.function.name).join(", ")}`;
-    if (message.tool_calls) view.askResults(message.tool_calls, (results) => this.go(message.tool_calls, results));
+    if (message.tool_calls) this.wait(view, message.tool_calls);
     return true;
   }
 
-  /** Go on from what the calls gave. */
-  async go(calls, results) {
-    const before = this.messages.length;
+  wait(view, calls) {
+    this.waiting = { calls, end: view.askResults(calls, (results) => this.go(results)) };
+  }
+
+  /** Say what the calls gave. */
+  tell(results) {
+    const { calls } = this.waiting;
     calls.forEach((call, place) => this.messages.push({ role: "tool", tool_call_id: call.id, content: results[place] }));
+    this.waiting = null;
+  }
+
+  /** Whoever asks something else instead has not executed the calls. */
+  pass() {
+    if (!this.waiting) return;
+    this.waiting.end();
+    this.tell(this.waiting.calls.map(() => "not executed"));
+  }
+
+  /** Go on from what the calls gave. */
+  async go(results) {
+    this.tell(results);
     let fields = {};
     try {
       fields = options();
@@ -124,7 +143,7 @@ export class Chat {
       this.problem(error.message);
     }
     if (fields.tool_choice === "required") fields.tool_choice = "auto"; // or it would call for ever
-    if (!(await this.answer(fields))) this.messages.length = before;
+    await this.answer(fields);
   }
 
   stop() {
@@ -134,6 +153,7 @@ export class Chat {
   clear() {
     this.stop();
     this.messages = [];
+    this.waiting = null;
     for (const each of find("messages").querySelectorAll("article")) each.remove();
     find("welcome").hidden = false;
     this.problem(null);

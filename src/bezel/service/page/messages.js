@@ -39,9 +39,10 @@ export class MessageView {
     keepingEnd(() => this.calls.replaceChildren(...cards));
   }
 
-  /** Ask what the calls gave, for the model to go on from; `done` gets the texts. */
+  /** Ask what the calls gave, for the model to go on from; `done` gets the texts. Returns what stops asking. */
   askResults(calls, done) {
-    const inputs = calls.map(({ function: { name } }) => element("input", { "aria-label": `Result of ${name}`, required: true, placeholder: "what it returned, e.g. 21 °C" }));
+    const inputs = calls.map(({ function: { name } }) =>
+      element("input", { "aria-label": `Result of ${name}`, required: true, placeholder: "what it returned, e.g. 21 °C" }));
     const form = element("form", { class: "results" }, ...inputs, element("button", { type: "submit", text: "Send results" }));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -52,6 +53,7 @@ export class MessageView {
       done(results);
     });
     keepingEnd(() => this.calls.append(form));
+    return () => form.remove();
   }
 
   remark(text) {
