@@ -1,4 +1,4 @@
-"""GET / and /page/{name}: the page for people, which is the same for everybody and holds nothing of anybody."""
+"""GET / and /page/...: the page for people, which is the same for everybody and holds nothing of anybody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Response
 
-from bezel.service.errors import ApiError
 from bezel.service.scopes import OPEN, needs
 
 router = APIRouter()
@@ -46,22 +45,15 @@ _FILES = {
 }
 
 
-@router.get("/", include_in_schema=False)
-@needs(OPEN)
-async def page() -> Response:
-    """The page."""
-    return _file("index.html")
+def _serve(address: str, content: bytes, kind: str) -> None:
+    """A route of its own for each file: there is no other address under /page that a stranger could ask for."""
+
+    @needs(OPEN)
+    async def file() -> Response:
+        return Response(content, headers={**HEADERS, "content-type": kind})
+
+    router.add_api_route(address, file, include_in_schema=False)
 
 
-@router.get("/page/{name}", include_in_schema=False)
-@needs(OPEN)
-async def part(name: str) -> Response:
-    """Its style, scripts and icon."""
-    return _file(name)
-
-
-def _file(name: str) -> Response:
-    if name not in _FILES:
-        raise ApiError("no_route")
-    content, kind = _FILES[name]
-    return Response(content, headers={**HEADERS, "content-type": kind})
+for _name, (_content, _kind) in _FILES.items():
+    _serve("/" if _name == "index.html" else f"/page/{_name}", _content, _kind)
