@@ -142,7 +142,7 @@ def test_who_goes_frees_the_engine(tiny: Live, stream: bool, monkeypatch: pytest
 def test_it_is_asked_whether_it_lives_among_other_requests(tiny: Live) -> None:
     backend = tiny.server.models["tiny"].backend
     assert isinstance(backend, NativeBackend)
-    before = backend.statistics().generated_tokens
+    before = backend.statistics().tokens
     found = tiny.client.get("/health/deep").json()
     assert (found["status"], found["reasons"]) == ("healthy", []) and 0 < found["seconds"] < 60
-    assert backend.statistics().generated_tokens == before + 1, "the engine is asked, not the model behind its back"
+    assert backend.statistics().tokens == before + 1, "the engine is asked, not the model behind its back"
