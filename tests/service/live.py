@@ -15,6 +15,7 @@ import uvicorn
 from openai import OpenAI
 
 from bezel.backends.interface import Backend
+from bezel.monitor.settings import MonitorSettings
 from bezel.service.app import create_app
 from bezel.service.keys import SCOPES
 from bezel.service.server import Server
@@ -32,11 +33,19 @@ TOOLS = [
 class Live:
     """Starts at once; `secret` is a key for everything, and `client` sends it."""
 
-    def __init__(self, folder: Path, backends: Mapping[str, Backend] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backends: Mapping[str, Backend] | None = None,
+        watched: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> None:
         self.counter = CounterBackend()
         self.log_text = io.StringIO()
         chosen = ServerSettings(**{"port": 0, "api_key_db": str(folder / "keys.sqlite3"), **settings})
-        self.app = create_app(chosen, backends or {"counter": self.counter}, self.log_text)
+        self.app = create_app(
+            chosen, backends or {"counter": self.counter}, self.log_text, MonitorSettings(**(watched or {}))
+        )
         self.server: Server = self.app.state.server
         self.secret = self.server.keys.create("all", SCOPES)[0] if self.server.keys else ""
         config = uvicorn.Config(

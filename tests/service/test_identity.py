@@ -18,7 +18,7 @@ from tests.service.live import CHAT, Live
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW")
 UNKNOWN = (
-    "/",
+    "/page",
     "/v1",
     "/v1/chat",
     "/docs",
@@ -27,8 +27,13 @@ UNKNOWN = (
     "/v1/chat/completions/",
     "//v1/models",
     "/V1/models",
+    "/page/",
+    "/page/index.html",
+    "/page/none.js",
+    "/page/app.js/",
 )
-OPENED = {"/health", "/ready"}
+PAGE = ("api", "app", "attachments", "chat", "dashboard", "dom", "markdown", "messages", "options", "plots")
+OPENED = {"/health", "/ready", "/", "/page/page.css", "/page/icon.svg", *(f"/page/{name}.js" for name in PAGE)}
 
 
 def paths(live: Live) -> list[str]:
@@ -60,7 +65,7 @@ def test_every_route_and_method_without_a_key_is_refused(live: Live, method: str
                 assert response.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_only_whether_the_server_lives_is_open(live: Live) -> None:
+def test_only_whether_the_server_lives_and_its_page_are_open(live: Live) -> None:
     opened = {route.path for route in live.app.routes if scope_of(route) == OPEN}
     assert opened == OPENED
     for path in OPENED:

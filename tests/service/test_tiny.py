@@ -137,3 +137,12 @@ def test_who_goes_frees_the_engine(tiny: Live, stream: bool, monkeypatch: pytest
             tiny.client.post("/v1/completions", json=body, timeout=httpx.Timeout(30, read=0.3))
     wait_until(lambda: backend.statistics().running == 0 and tiny.lanes().running == 0)
     assert 0 < steps[0] < 200, "it would go on for 400 steps"
+
+
+def test_it_is_asked_whether_it_lives_among_other_requests(tiny: Live) -> None:
+    backend = tiny.server.models["tiny"].backend
+    assert isinstance(backend, NativeBackend)
+    before = backend.statistics().tokens
+    found = tiny.client.get("/health/deep").json()
+    assert (found["status"], found["reasons"]) == ("healthy", []) and 0 < found["seconds"] < 60
+    assert backend.statistics().tokens == before + 1, "the engine is asked, not the model behind its back"

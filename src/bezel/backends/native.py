@@ -28,7 +28,7 @@ from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
 from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError, UnsupportedInputError
-from bezel.generation.loop import generate, next_logits
+from bezel.generation.loop import next_logits
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import CACHE_FORMATS, F32, Format
@@ -298,8 +298,8 @@ class NativeBackend:
         return driver.submit(asked, queue)
 
     def health(self) -> Mapping[str, Any]:
-        """Healthy when one token can be produced: {"status": "healthy"}."""
-        list(generate(self.model, [self.tokenizer.bos_id or 0], Sampling(temperature=0), max_tokens=1))
+        """Healthy when one token can be produced, among whatever else is: {"status": "healthy"}."""
+        list(self.stream(Request(prompt=[self.tokenizer.bos_id or 0], sampling=GREEDY, max_tokens=1)))
         return {"status": "healthy"}
 
     def describe(self) -> Mapping[str, Any]:

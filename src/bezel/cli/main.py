@@ -18,6 +18,7 @@ from bezel.cli import (
     eval_,
     keys,
     list_,
+    monitor,
     pull,
     quantize,
     run,
@@ -42,6 +43,7 @@ app.command("transcribe")(speech.transcribe)
 app.command("translate")(speech.translate)
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
+app.add_typer(monitor.app, name="monitor")
 app.command("pull")(pull.pull)
 app.command("quantize")(quantize.quantize)
 app.command("slice")(slice_.slice_)

@@ -63,6 +63,7 @@ def serve(
     with explained("serve"):
         import uvicorn
 
+        from bezel.monitor.settings import MonitorSettings
         from bezel.service.app import create_app
         from bezel.service.settings import ServerSettings
     from bezel.backends.opening import open_backend
@@ -85,6 +86,7 @@ def serve(
         "batch_folder": batch_folder,
     }
     settings = read_settings(ServerSettings, "serve", flags)
+    watched = read_settings(MonitorSettings, "monitor", {})
     _check_keys(settings)
     loading = options.given(
         level=level,
@@ -101,7 +103,7 @@ def serve(
     )
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     backends: dict[str, Backend] = {name: open_backend(name, **loading) for name in models or ["tiny"]}
-    app = create_app(settings, backends)
+    app = create_app(settings, backends, watched=watched)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -146,4 +148,4 @@ def _check_keys(settings: ServerSettings) -> None:
 def _say(settings: ServerSettings, names: list[str], port: int) -> None:
     scheme = "https" if settings.ssl_certfile else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"bezel: {', '.join(names)} at {scheme}://{host}:{port}/v1", file=sys.stderr)
+    print(f"bezel: {', '.join(names)} at {scheme}://{host}:{port}/v1, the page at /", file=sys.stderr)

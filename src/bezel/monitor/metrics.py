@@ -50,6 +50,20 @@ class Metrics:
         self.inter_token = Histogram(
             "bezel_inter_token_latency_seconds", "Between tokens.", model, buckets=_SHORT, registry=registry
         )
+        self.latency = Histogram(
+            "bezel_e2e_request_latency_seconds",
+            "From a request's first byte to the end of its answer, of those that got one.",
+            model,
+            buckets=_LONG,
+            registry=registry,
+        )
+        self.requests = Counter(
+            "bezel_generation_requests",
+            "Requests to models by outcome: ok, refused, failed, gone.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.alert = Gauge("bezel_alert_firing", "1 while an alert is raised.", ["alert"], registry=registry)
         self.queue_seconds = Histogram(
             "bezel_request_queue_time_seconds", "Waiting for a lane.", model, buckets=_LONG, registry=registry
         )
@@ -60,6 +74,12 @@ class Metrics:
         """Ask these whenever somebody looks."""
         self._running.labels(model).set_function(running)
         self._waiting.labels(model).set_function(waiting)
+
+    def memory(self, resident: Callable[[], float], machine: float) -> None:
+        """Ask for the process's bytes whenever somebody looks; `machine` is what it could have."""
+        names = ("bezel_process_resident_memory_bytes", "bezel_machine_memory_bytes")
+        Gauge(names[0], "Memory that the process holds.", registry=self._registry).set_function(resident)
+        Gauge(names[1], "Memory that the machine lets it have.", registry=self._registry).set(machine)
 
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""

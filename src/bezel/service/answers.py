@@ -175,8 +175,10 @@ class Answers:
         count = len(event.tokens) if isinstance(event, Delta) else 0
         if count:
             self._produced[index] += count
-            if self._last[index]:
-                metrics.inter_token.labels(name).observe((now - self._last[index]) / count)
+            gap = (now - self._last[index]) / count if self._last[index] else None
+            self._server.watch.tokens(count, gap)
+            if gap is not None:
+                metrics.inter_token.labels(name).observe(gap)
             self._last[index] = now
 
 

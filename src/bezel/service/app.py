@@ -6,6 +6,7 @@ lane, run the model, settle the tokens. `layers/observing.py` writes the log at 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bezel import __version__
 from bezel.backends.interface import Backend
+from bezel.monitor.settings import MonitorSettings
 from bezel.service.batches.runner import running
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
@@ -33,7 +35,9 @@ from bezel.service.routes import (
     embeddings,
     files,
     models,
+    monitor,
     ollama,
+    page,
     responses,
     state,
     tokens,
@@ -58,19 +62,27 @@ def layers(server: Server) -> list[Middleware]:
     ]
 
 
-def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: TextIO | None = None) -> FastAPI:
+def create_app(
+    settings: ServerSettings,
+    backends: Mapping[str, Backend],
+    log: TextIO | None = None,
+    watched: MonitorSettings | None = None,
+) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log)
+    server = Server(settings, backends, int(time.time()), log, watched)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         check_routes(app.routes)
+        watching = asyncio.ensure_future(server.watch.keep(server.side))
         async with running(server):
             yield
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         server.close()
 
     app = FastAPI(
@@ -84,7 +96,8 @@ def create_app(settings: ServerSettings, backends: Mapping[str, Backend], log: T
         middleware=layers(server),
     )
     app.state.server = server
-    for part in (chat, completions, responses, ollama, embeddings, audio, files, batches, models, tokens, state):
+    inference = (chat, completions, responses, ollama, embeddings, audio, files, batches)
+    for part in (*inference, models, tokens, state, monitor, page):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)
     check_routes(app.routes)

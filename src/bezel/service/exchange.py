@@ -22,6 +22,8 @@ class Exchange:
     method: str
     started: float = field(default_factory=time.perf_counter)
     route: str = "unknown"
+    scope: str | None = None
+    """What the route needs; None where nothing is served."""
     key: Key | None = None
     client: str = ""
     model: str | None = None

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from bezel.backends.interface import Backend
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
+from bezel.monitor.settings import MonitorSettings
 from bezel.service.batches.store import BatchStore
 from bezel.service.errors import ApiError
 from bezel.service.keys import KeyStore
@@ -21,6 +22,8 @@ from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
 from bezel.service.logs import RequestLog
 from bezel.service.settings import ServerSettings
+from bezel.service.usage import UsageStore
+from bezel.service.watching import Watch
 
 if TYPE_CHECKING:
     from bezel.service.batches.runner import Runner
@@ -44,10 +47,15 @@ class Served:
 
 
 class Server:
-    """Made once. `keys` is None where everybody is answered."""
+    """Made once. `keys` and `usage` are None where everybody is answered."""
 
     def __init__(
-        self, settings: ServerSettings, models: Mapping[str, Backend], created: int, log: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        models: Mapping[str, Backend],
+        created: int,
+        log: TextIO | None = None,
+        monitor: MonitorSettings | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
@@ -59,6 +67,8 @@ class Server:
         """None where no files and batches are kept."""
         self.runner: Runner | None = None
         """While the application runs: what works through the batches."""
+        self.usage = None if settings.no_auth else UsageStore(Path(settings.api_key_db))
+        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage)
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -69,7 +79,10 @@ class Server:
         """Reads streams: a thread for each lane."""
         self.side = ThreadPoolExecutor(_SIDE_THREADS, "bezel-side")
         """Counts tokens, so that the loop need not wait."""
+        self.probing = ThreadPoolExecutor(len(models), "bezel-probe")
+        """Asks models whether they live: a thread for each, so that one that hangs holds up no other."""
         for name, served in self.models.items():
+            self.watch.model(name, served.lanes)
             self.metrics.watch(
                 name, partial(getattr, served.lanes, "running"), partial(getattr, served.lanes, "waiting")
             )
@@ -85,10 +98,13 @@ class Server:
         """Let go of threads and files; streams that still run leave by themselves."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
+        self.probing.shutdown(wait=False, cancel_futures=True)
         if self.keys is not None:
             self.keys.close()
         if self.batches is not None:
             self.batches.close()
+        if self.usage is not None:
+            self.usage.close()
 
 
 def server_of(connection: HTTPConnection) -> Server:

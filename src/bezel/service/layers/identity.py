@@ -29,7 +29,7 @@ class Identity:
         exchange = exchange_of(scope)
         route = matched(scope["app"].routes, scope)
         exchange.route = route.path if route else "unknown"
-        needed = scope_of(route) if route else None
+        exchange.scope = needed = scope_of(route) if route else None
         if needed != OPEN and self._keys is not None:
             try:
                 exchange.key = key_of(header(scope, b"authorization"), self._keys)

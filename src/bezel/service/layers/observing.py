@@ -43,6 +43,8 @@ class Observing:
                 milliseconds = round(1000 * (time.perf_counter() - exchange.started))
                 own = {"x-request-id": identity, "openai-processing-ms": str(milliseconds), **exchange.headers}
                 own["x-content-type-options"] = "nosniff"
+                if not any(name.lower() == b"cache-control" for name, _ in message.get("headers", ())):
+                    own["cache-control"] = "no-store"
                 encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own.items()]
                 message["headers"] = [*message.get("headers", ()), *encoded]
             await send(message)
@@ -61,4 +63,5 @@ class Observing:
         metrics = self._server.metrics
         metrics.http_requests.labels(exchange.route, exchange.method, str(exchange.status)).inc()
         metrics.http_seconds.labels(exchange.route).observe(time.perf_counter() - exchange.started)
+        self._server.watch.answered(exchange)
         self._server.log.write(exchange)

@@ -29,4 +29,6 @@ async def model(name: str, request: Request) -> Response:
 
 def _card(served: Served) -> dict[str, Any]:
     about = {"id": served.name, "object": "model", "created": served.created, "owned_by": "bezel"}
-    return {**about, "max_model_len": served.context}
+    described = served.backend.describe()
+    taken = ["text", *(kind for kind, has in (("image", "images"), ("audio", "sounds")) if described.get(has))]
+    return {**about, "max_model_len": served.context, "modalities": taken}
