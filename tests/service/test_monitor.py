@@ -82,7 +82,8 @@ def test_the_metrics_of_a_summary(start: Callable[..., Live]) -> None:
     assert 'bezel_generation_requests_total{outcome="ok"} 1.0' in metrics
     assert 'bezel_e2e_request_latency_seconds_count{model_name="counter"} 1.0' in metrics
     deep = live.client.get("/health/deep")
-    assert (deep.status_code, deep.json()["status"]) == (200, "degraded") and alert["message"] in deep.json()["reasons"]
+    assert (deep.status_code, deep.json()["status"]) == (200, "degraded")
+    assert any("of the memory" in reason for reason in deep.json()["reasons"])  # whose share moves meanwhile
 
 
 def test_who_may_see(start: Callable[..., Live]) -> None:
