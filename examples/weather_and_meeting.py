@@ -51,8 +51,6 @@ def main(name: str) -> None:
         if message["role"] == "tool":
             print(f"Result of {message['name']}: {message['content']}")
     print(f"\n{name}: {done.text}")
-    if name == "tiny":
-        print("\n(tiny has learned to call functions and never saw a result: its calls count, its last words do not.)")
 
 
 if __name__ == "__main__":

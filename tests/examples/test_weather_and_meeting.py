@@ -17,4 +17,6 @@ def test_two_functions_are_called_in_one_answer_executed_and_answered(
         'Call: get_weather({"city":"Tokyo"})\nCall: schedule_meeting({"title":"review","date":"tomorrow"})' in printed
     )
     assert '"sky": "partly cloudy", "temperature": 24' in printed and '"status": "scheduled"' in printed
+    answer = printed[printed.index("tiny: ") :]
     assert printed.index("Result of schedule_meeting") < printed.index("tiny: ")
+    assert "partly cloudy" in answer and "24" in answer and "scheduled" in answer

@@ -107,8 +107,9 @@ def test_both_engines_write_the_same_text(tiny_folder: Path, prompts: list, leve
     with rival(file) as theirs:
         for messages, tools in prompts[::4]:
             ids = ours.prompt_ids(messages, tools)
-            answer = ours.chat(messages, tools=tools, temperature=0.0, max_tokens=ANSWER)
-            assert answer.text == folder.chat(messages, tools=tools, temperature=0.0, max_tokens=ANSWER).text
+            # Without the grammar of the tools' calls, which llama.cpp does not follow.
+            answer = ours.complete(ids, temperature=0.0, max_tokens=ANSWER)
+            assert answer.text == folder.complete(ids, temperature=0.0, max_tokens=ANSWER).text
             assert list(answer.token_ids) == rival_greedy(theirs, ids, set(ours.tokenizer.stop_ids))
 
 
