@@ -127,7 +127,9 @@ def test_what_only_a_validator_knows_holds_too(tiny: bezel.Model) -> None:
     }
     wide = {"type": "function", "function": {"name": "draw", "parameters": schema}}
     for seed in range(4):
-        request = tiny.request("Draw.", tools=[wide], tool_choice="required", temperature=2.0, seed=seed, max_tokens=80)
+        request = tiny.request(
+            "Draw.", tools=[wide], tool_choice="required", temperature=2.0, seed=seed, max_tokens=300
+        )
         events = [event for event in tiny.events(request) if not isinstance(event, Delta) or event.text]
         call = next(event.call for event in events if isinstance(event, CallFinished))
         assert len(set(call.arguments["numbers"])) == len(call.arguments["numbers"]) >= 2
