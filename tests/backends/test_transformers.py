@@ -27,6 +27,15 @@ ADD = {
 }
 
 
+PERMUTATION = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 1, "maximum": 3},
+    "uniqueItems": True,
+    "minItems": 3,
+    "maxItems": 3,
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model"), config=GEMMA3, seed=3)
@@ -48,6 +57,7 @@ def models(folder: Path) -> tuple[bezel.Model, bezel.Model]:
         {"temperature": 2, "seed": 1, "regex": "[a-f]{3,9}"},
         {"temperature": 2, "seed": 2, "schema": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3}},
         {"temperature": 2, "seed": 3, "tools": [ADD], "tool_choice": "required"},
+        {"temperature": 2, "seed": 0, "schema": PERMUTATION},  # which a validator alone knows, and takes tokens back
     ],
     ids=lambda options: " ".join(options),
 )

@@ -40,6 +40,7 @@ def test_frames_stand_behind_their_times_and_sound_behind_all() -> None:
     expected = decode_video(film)
     for part, picture in zip(shown[1:4:2], expected.frames.pictures, strict=True):
         np.testing.assert_array_equal(part["image"], picture)
+        assert part["detail"] == "low"  # a frame has no crops of its own
     assert expected.sound is not None
     np.testing.assert_array_equal(shown[-1]["audio"], expected.sound)
 
