@@ -7,8 +7,13 @@ from bezel.training.data.example import Example, Generator, Split
 
 
 def _calls(rng: random.Random, split: Split) -> Example:
-    """In training four questions about the same tools, which cost little more to read than one."""
-    return calls.sample_of_several(rng, split) if split == "train" else calls.sample(rng, split)
+    """In training four questions about the same tools, which cost little more to read than one.
+
+    Everyday tools, which are asked for in natural words, are learned last: they are two thirds there.
+    """
+    if split == "train":
+        return calls.sample_of_several(rng, split, everyday_share=0.65)
+    return calls.sample(rng, split)
 
 
 GENERATORS: dict[str, Generator] = {
@@ -25,5 +30,5 @@ GENERATORS: dict[str, Generator] = {
 def token_shares(done: float) -> dict[str, float]:
     """Shares of tokens when `done` (0 to 1) of the run is over: copying first, then calls take its place."""
     copying_share = 0.12 if done < 0.1 else 0.05
-    rest = {"advisor": 0.18, "sums": 0.04, "phrases": 0.02, "refusals": 0.04, "results": 0.06}
+    rest = {"advisor": 0.20, "sums": 0.04, "phrases": 0.02, "refusals": 0.04, "results": 0.06}
     return {**rest, "copying": copying_share, "calls": 1 - copying_share - sum(rest.values())}

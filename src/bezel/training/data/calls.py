@@ -75,6 +75,7 @@ _LINKS = tuple(
 )
 _DISTRACTORS = (0, 1, 1, 2, 3)
 """How many tools are on offer that nobody asked for."""
+_EVERYDAY_SHARE = 0.45
 
 
 @dataclass(frozen=True)
@@ -212,10 +213,12 @@ def sample(rng: random.Random, split: Split) -> Example:
     return sample_of_several(rng, split, 1)
 
 
-def sample_of_several(rng: random.Random, split: Split, questions: int = 4) -> Example:
+def sample_of_several(
+    rng: random.Random, split: Split, questions: int = 4, everyday_share: float = _EVERYDAY_SHARE
+) -> Example:
     """As `sample`, with further questions about the same tools in `Example.more`."""
     counts = rng.choices((1, 2, 3), (58, 33, 9), k=questions)
-    kind = _Everyday if rng.random() < 0.45 else _MadeUp
+    kind = _Everyday if rng.random() < everyday_share else _MadeUp
     offered = kind(rng, split, max(counts) + rng.choice(_DISTRACTORS))
     asked = []
     for wanted in counts:
