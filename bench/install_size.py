@@ -31,7 +31,9 @@ def main(extras: str = "") -> None:
         packages = next((environment / "lib").glob("python*/site-packages"))
         before = set(packages.iterdir())
         subprocess.run([*pip, "wheel", "--wheel-dir", str(wheels), wanted], check=True)
-        subprocess.run([*pip, "install", "--no-index", "--find-links", str(wheels), *map(str, wheels.iterdir())], check=True)
+        subprocess.run(
+            [*pip, "install", "--no-index", "--find-links", str(wheels), *map(str, wheels.iterdir())], check=True
+        )
         added = {entry: megabytes([entry, *entry.rglob("*")]) for entry in packages.iterdir() if entry not in before}
         print(f"downloaded {megabytes(wheels.iterdir()):.0f} MB, on disk {sum(added.values()):.0f} MB")
         for entry in sorted(added, key=added.__getitem__, reverse=True)[:10]:

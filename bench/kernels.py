@@ -1,4 +1,4 @@
-"""Every kernel by itself at the shapes of Gemma 3 1B: microseconds, and how much it reads or computes in a second.
+"""Every kernel by itself at true shapes (`bench/kernel_rows`): microseconds, and what it reads or computes in a second.
 
     python -m bench.kernels [--threads N] [--rounds 7] [--set avx2]
 
@@ -14,119 +14,10 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable
 
-import numpy as np
-
-from bezel.generation.cache import Cache
-from bezel.kernels.formats import quantize
-from bezel.kernels.interface import CACHE_FORMATS, F32, Format, Rope
-from bezel.kernels.layout import Matrix
+from bench.kernel_rows import gemma3n, text, towers
 from bezel.kernels.library import Native
-from bezel.models.interface import Batch, CacheSpec, LayerCache
-from bezel.models.rope import rope_table
-
-HIDDEN, FFN, HEADS, HEAD_DIM, WINDOW, CONTEXT = 1152, 6912, 4, 256, 512, 8448
-POOL_BYTES = 256 << 20
-FORMATS = (Format.Q4_0, Format.Q8_0, Format.Q4_K, Format.Q6_K, Format.BF16)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kernel at one shape: what to call, the bytes that it reads and the operations that it makes."""
-
-    name: str
-    call: Callable[[], object]
-    bytes_read: int = 0
-    operations: int = 0
-
-
-def matrices(kernels: Native, format: Format, rows: int, columns: int) -> list[Matrix]:
-    """Random matrices that together fill the pool."""
-    rng = np.random.default_rng(0)
-    if format in (Format.Q4_K, Format.Q6_K):
-        raw = rng.integers(0, 255, (rows, format.row_bytes(columns)), np.uint8) // 4
-    else:
-        raw = quantize(format, rng.standard_normal((rows, columns), np.float32))
-    found: list[Matrix] = []
-    while not found or len(found) * found[0].nbytes < POOL_BYTES:
-        found.append(kernels.allocate(format, rows, columns))
-        kernels.store_rows(found[-1], 0, raw)
-    return found
-
-
-def linear_rows(kernels: Native) -> Iterator[Row]:
-    """The widest product, gate and up, for one token, a few, and a chunk."""
-    rng = np.random.default_rng(1)
-    for format in FORMATS:
-        columns = HIDDEN if format.block_elements < 256 else 1024
-        pool = matrices(kernels, format, 2 * FFN, columns)
-        for tokens in (1, 4, 512):
-            x, turn = rng.standard_normal((tokens, columns), np.float32), iter(range(1 << 30))
-
-            def call(pool: list[Matrix] = pool, x: F32 = x, turn: Iterator[int] = turn) -> object:
-                return kernels.linear(pool[next(turn) % len(pool)], x)
-
-            yield Row(f"linear {format.name}, {tokens} tokens", call, pool[0].nbytes, 4 * FFN * columns * tokens)
-
-
-def attention_rows(kernels: Native) -> Iterator[Row]:
-    """Attention of one token at depth and of a chunk, full and sliding; and the cache's writes."""
-    rng = np.random.default_rng(2)
-    for window, format in product((None, WINDOW), CACHE_FORMATS):
-        cache = Cache(CacheSpec((LayerCache(1, HEAD_DIM, window),), format), CONTEXT)
-        cache.begin(0)
-        for start, tokens in ((0, 512), *((at, 512) for at in range(512, 8192, 512)), (8192, 1)):
-            k = rng.standard_normal((tokens, 1, HEAD_DIM), np.float32)
-            q = rng.standard_normal((tokens, HEADS, HEAD_DIM), np.float32)
-            batch = Batch.of([(range(tokens), start, False)])
-            kv = cache.view([(0, start, tokens)]).layer(0)
-            kernels.write_cache(k, k, kv, batch.segments)
-            kind = f"{format.name}, " + ("full" if window is None else f"window {window}")
-            if start == 512 and window is None:
-                yield Row(
-                    f"write_cache {format.name}, 512 tokens",
-                    lambda k=k, kv=kv, b=batch: kernels.write_cache(k, k, kv, b.segments),
-                )
-            if start in (512, 8192):
-                seen = sum(min(start + i + 1, window or CONTEXT) for i in range(tokens))
-                read = 2 * kv.keys.nbytes // (kv.keys.shape[0] * kv.block_size) * min(start + tokens, window or CONTEXT)
-                yield Row(
-                    f"attention, {kind}, {tokens} tokens at {start}",
-                    lambda q=q, kv=kv, b=batch, w=window: kernels.attention(q, kv, b.segments, 0.06, w, None),
-                    read,
-                    4 * HEADS * HEAD_DIM * seen,
-                )
-
-
-def other_rows(kernels: Native) -> Iterator[Row]:
-    """Norms, rotary positions, the gate and the embedding, for one token and for a chunk."""
-    rng = np.random.default_rng(3)
-    rope: Rope = rope_table(CONTEXT, HEAD_DIM, 1e6)
-    table = matrices(kernels, Format.Q8_0, 16384, HIDDEN)[0]
-    weight, head_weight = np.ones(HIDDEN, np.float32), np.ones(HEAD_DIM, np.float32)
-    for tokens in (1, 512):
-        x, residual = (rng.standard_normal((tokens, HIDDEN), np.float32) for _ in range(2))
-        heads = rng.standard_normal((tokens, HEADS, HEAD_DIM), np.float32)
-        gate_up = rng.standard_normal((tokens, 2 * FFN), np.float32)
-        ids = rng.integers(0, 16384, tokens).astype(np.int32)
-        positions, last = np.arange(tokens, dtype=np.int32), np.array([tokens - 1], np.int32)
-        calls: dict[str, Callable[[], object]] = {
-            "embed Q8_0": lambda ids=ids: kernels.embed(table, ids, 34.0),
-            "rows": lambda x=x, last=last: kernels.rows(x, last),
-            "rms_norm": lambda x=x: kernels.rms_norm(x, weight, 1e-6),
-            "add_norm": lambda x=x, r=residual: kernels.add_norm(r, x, weight, 1e-6),
-            "norm_rope": lambda h=heads, p=positions: kernels.norm_rope(h, head_weight, 1e-6, rope, p),
-            "geglu": lambda g=gate_up: kernels.geglu(g),
-        }
-        for name, call in calls.items():
-            yield Row(f"{name}, {tokens} tokens", call)
-    logits = rng.standard_normal((1, 262144), np.float32)
-    yield Row("soft_cap, 262144 logits", lambda: kernels.soft_cap(logits, 30.0))
-    memory = np.ones(POOL_BYTES // 8)
-    yield Row("read (the machine's limit)", lambda: kernels.read(memory), POOL_BYTES)
 
 
 def seconds_of(call: Callable[[], object], rounds: int) -> float:
@@ -153,7 +44,7 @@ def main() -> None:
     kernels = Native(options.threads, options.set)
     results = []
     print(f"{kernels.isa}, {kernels.threads} threads\n\n| kernel | µs | GB/s | GOP/s |\n|---|---|---|---|")
-    for rows in (linear_rows, attention_rows, other_rows):
+    for rows in (*text.ROWS, *gemma3n.ROWS, *towers.ROWS):
         for row in rows(kernels):
             seconds = seconds_of(row.call, options.rounds)
             read, made = row.bytes_read / seconds / 1e9, row.operations / seconds / 1e9
