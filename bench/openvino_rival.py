@@ -2,6 +2,7 @@
 
     python3 -m venv ov && ov/bin/pip install torch==2.13.0 transformers==5.0.0 optimum-intel==2.2.0 \\
         openvino-genai==2026.4.1 nncf sentencepiece
+    ov/bin/pip uninstall torchvision     # one that does not belong to this torch hides Gemma from Transformers
     PYTHONPATH=src ov/bin/python bench/openvino_rival.py make gemma-3-1b-it FOLDER
     ov/bin/optimum-cli export openvino -m FOLDER --task text-generation-with-past --weight-format int4 \\
         --group-size 64 --ratio 1.0 --sym FOLDER-int4

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from bezel.errors import MediaSourceError
-from bezel.media import fetching
+from bezel.media import web
 from bezel.media.addresses import is_public, parse_url
 from bezel.media.fetching import Sources, fetch
 
@@ -93,7 +93,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise socket.gaierror(host) from None
         return [(None, None, None, "", (address, port)) for address in found]
 
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", ask)
+    monkeypatch.setattr(web.socket, "getaddrinfo", ask)
 
 
 def spellings(address: str) -> list[str]:
@@ -264,7 +264,7 @@ def test_no_trick_reaches_anything(canary: Canary) -> None:
 
 @pytest.mark.usefixtures("resolver")
 def test_the_canary_sings_where_the_check_is_left_out(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "is_public", lambda address: True)
+    monkeypatch.setattr(web, "is_public", lambda address: True)
     canary.watching = True
     for url in (f"http://127.0.0.1:{canary.port}/", f"http://localtest.me:{canary.port}/"):
         with pytest.raises(MediaSourceError):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bezel.errors import InvalidRequestError, MediaSourceError, MediaTimeoutError, MediaTooLargeError
-from bezel.media import fetching
+from bezel.media import fetching, web
 from bezel.media.fetching import Sources, fetch
 from bezel.media.limits import Limits
 
@@ -130,14 +130,14 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The one place on loopback that counts as public; every name leads there."""
     one = Server()
-    monkeypatch.setattr(fetching, "is_public", lambda address: str(address) == "127.0.0.1")
+    monkeypatch.setattr(web, "is_public", lambda address: str(address) == "127.0.0.1")
     asked: list[str] = []
 
     def ask(host: str, port: int, **rest: object) -> list[tuple[object, ...]]:
         asked.append(host)
         return [(None, None, None, "", ("10.0.0.1" if host.startswith("private") else "127.0.0.1", port))]
 
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", ask)
+    monkeypatch.setattr(web.socket, "getaddrinfo", ask)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     yield one
@@ -246,7 +246,7 @@ def test_each_redirect_is_checked_again(server: Server, to: str) -> None:
 def test_a_name_is_asked_once_and_its_address_kept(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that leads elsewhere the second time (DNS rebinding) has no second time."""
     answers = iter(["127.0.0.1", "10.0.0.1"])
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda host, port, **_: [(0, 0, 0, "", (next(answers), port))])
+    monkeypatch.setattr(web.socket, "getaddrinfo", lambda host, port, **_: [(0, 0, 0, "", (next(answers), port))])
     server.answers = [whole(BODY)]
     assert get(server) == BODY
     assert next(answers) == "10.0.0.1"
@@ -278,7 +278,7 @@ def test_a_peer_that_says_nothing_and_a_resolver_that_hangs(server: Server, monk
     server.answers = [lambda connection: time.sleep(2)]
     with pytest.raises(MediaTimeoutError):
         get(server, seconds=0.3)
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
+    monkeypatch.setattr(web.socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
     began = time.perf_counter()
     with pytest.raises((MediaTimeoutError, MediaSourceError)):
         get(server, seconds=0.3)
@@ -322,16 +322,16 @@ def test_tls_is_for_the_name(server: Server, certificate: tuple[Path, Path], mon
     names: list[str | None] = []
     here.sni_callback = lambda connection, name, context: names.append(name)
     server.wrap = lambda raw: here.wrap_socket(raw, server_side=True)
-    web = Sources(web=True, ports=frozenset({server.port}), seconds=5)
+    allowed = Sources(web=True, ports=frozenset({server.port}), seconds=5)
     url = f"https://pictures.example:{server.port}/"
     with pytest.raises(MediaSourceError, match="no trusted connection"):
-        fetch(url, web)
+        fetch(url, allowed)
     trusting = ssl.create_default_context(cafile=str(certificate[0]))
-    monkeypatch.setattr(fetching.ssl, "create_default_context", lambda: trusting)
+    monkeypatch.setattr(web.ssl, "create_default_context", lambda: trusting)
     server.answers = [whole(BODY), moved(f"http://pictures.example:{server.port}/")]
-    assert fetch(url, web) == BODY
+    assert fetch(url, allowed) == BODY
     assert names[-1] == "pictures.example"
     with pytest.raises(MediaSourceError, match="from https to http"):
-        fetch(url, web)
+        fetch(url, allowed)
     with pytest.raises(MediaSourceError, match="no trusted connection"):
-        fetch(f"https://other.example:{server.port}/", web)
+        fetch(f"https://other.example:{server.port}/", allowed)

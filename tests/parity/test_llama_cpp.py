@@ -49,7 +49,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tokenizer_json(checkpoint: Checkpoint) -> dict[str, Any]:
     vocabulary = vocabulary_from_gguf(checkpoint.metadata, "tiny")
-    special = [i for i, kind in enumerate(vocabulary.kinds) if kind is Kind.CONTROL]
+    special = [i for i, kind in enumerate(vocabulary.kinds) if kind == Kind.CONTROL]
     return {
         "added_tokens": [{"id": i, "content": vocabulary.pieces[i], "special": True} for i in special],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from statistics import median
 
 _LENGTHS = (1, 2, 4, 8)  # few, since the first pass of each length is recorded, which takes longer
 MOST_DRAFT = _LENGTHS[-1]
@@ -55,7 +54,7 @@ class Pace:
             self._seconds[rows] = deque(maxlen=5)
         else:
             self._seconds[rows].append(seconds)
-            self._medians[rows] = median(self._seconds[rows])
+            self._medians[rows] = sorted(self._seconds[rows])[len(self._seconds[rows]) // 2]
         if 1 not in self._medians:
             return
         plain, produced = self._cost(1), accepted + 1

@@ -62,7 +62,7 @@ class Tokenizer:
         mine, theirs = self._vocabulary, other._vocabulary
         shared = min(len(self), len(other))
         more = (*mine.kinds[shared:], *theirs.kinds[shared:])
-        return mine.pieces[:shared] == theirs.pieces[:shared] and all(kind is Kind.CONTROL for kind in more)
+        return mine.pieces[:shared] == theirs.pieces[:shared] and all(kind == Kind.CONTROL for kind in more)
 
     @property
     def control_pieces(self) -> Mapping[str, int]:
@@ -122,14 +122,14 @@ class Tokenizer:
 
     def is_byte(self, token_id: int) -> bool:
         """Whether the piece stands for one byte of a character that has no piece."""
-        return self._vocabulary.kinds[token_id] is Kind.BYTE
+        return self._vocabulary.kinds[token_id] == Kind.BYTE
 
     def piece_bytes(self, token_id: int, keep_control: bool = False) -> bytes:
         """What the piece adds to the text, as bytes: a byte piece is half a character as often as not."""
         piece, kind = self.piece(token_id), self._vocabulary.kinds[token_id]
-        if kind is Kind.BYTE:
+        if kind == Kind.BYTE:
             return bytes([int(piece[3:5], 16)])
-        if kind is Kind.CONTROL:
+        if kind == Kind.CONTROL:
             return piece.encode() if keep_control else b""
         return piece.replace("▁", " ").encode()
 
@@ -167,8 +167,8 @@ def _library_encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
     from tokenizers import AddedToken, models, normalizers
     from tokenizers import Tokenizer as Encoder
 
-    hidden = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind is Kind.CONTROL}
-    sealed = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind is not Kind.TEXT}
+    hidden = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind == Kind.CONTROL}
+    sealed = {p for p, kind in zip(vocabulary.pieces, vocabulary.kinds, strict=True) if kind != Kind.TEXT}
     pieces = {piece: i for i, piece in enumerate(vocabulary.pieces) if piece and piece not in hidden}
     merges = [(a, b) for a, b in vocabulary.merges if sealed.isdisjoint((a, b, a + b))]
     try:

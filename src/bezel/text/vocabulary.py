@@ -30,7 +30,7 @@ _TEXT = re.compile(
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE_TYPE = range(1, 7)
 
 
-class Kind(enum.Enum):
+class Kind(enum.IntEnum):
     """TEXT may come from any text, BYTE only from a character without a piece, CONTROL only from scaffolding."""
 
     TEXT = enum.auto()
@@ -40,11 +40,14 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`pieces[id]` with its kind ("" is a hole); `merges` best first; `whole` are text pieces found before merging."""
+    """`pieces[id]` ("" is a hole); `kinds[id]`, a byte each; `merges`, best first; `whole`: text found before merging.
+
+    A Gemma has 262,144 pieces, so nothing is copied that can be shared.
+    """
 
     source: str
-    pieces: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    pieces: Sequence[str]
+    kinds: bytes
     merges: Sequence[tuple[str, str]]
     whole: tuple[str, ...]
     bos_id: int | None
@@ -67,7 +70,7 @@ class Vocabulary:
 
     def ids_of(self, kind: Kind) -> list[int]:
         """Every id of one kind, ascending."""
-        return [token_id for token_id, found in enumerate(self.kinds) if found is kind]
+        return [token_id for token_id, found in enumerate(self.kinds) if found == kind]
 
     def within(self, rows: int) -> Vocabulary:
         """Without the control pieces behind the last of an embedding's `rows` rows.
@@ -76,7 +79,7 @@ class Vocabulary:
         """
         if len(self.pieces) <= rows:
             return self
-        if any(kind is not Kind.CONTROL for kind in self.kinds[rows:]):
+        if any(kind != Kind.CONTROL for kind in self.kinds[rows:]):
             raise ModelFileError(
                 f"{self.source}: the tokenizer has {len(self.pieces)} pieces and the model {rows}; "
                 "they do not belong together, download the checkpoint again"
@@ -149,13 +152,13 @@ def _from_scores(
     """Merges are all pairs that make a piece, best score of the result first."""
     ids = _numbered(source, pieces)
     costs = array("d", map(operator.neg, scores))
-    kinds, whole = [Kind.TEXT] * len(pieces), []
+    kinds, whole = bytearray([Kind.TEXT]) * len(pieces), []
     for token_id, t in enumerate(types):
         if t == _NORMAL:
             continue
         piece = pieces[token_id]
         kind = kinds[token_id] = _kind(piece, t == _BYTE_TYPE)
-        if t != _USER_DEFINED or kind is not Kind.TEXT:
+        if t != _USER_DEFINED or kind != Kind.TEXT:
             continue
         if piece.startswith("<"):
             costs[token_id] = NEVER
@@ -165,12 +168,12 @@ def _from_scores(
             whole.append(piece)
     for piece in _BYTES & ids.keys():
         kinds[ids[piece]] = Kind.BYTE
-    text = Kind.TEXT
-    for token_id in [i for i, kind in enumerate(kinds) if kind is not text]:
+    text = int(Kind.TEXT)
+    for token_id in [i for i, kind in enumerate(kinds) if kind != text]:
         ids.pop(pieces[token_id], None)
     ids.pop("", None)
     merges = ScoredMerges(ids, costs)
-    return Vocabulary(source, tuple(pieces), tuple(kinds), merges, tuple(whole), bos_id, eos_id, end_ids)
+    return Vocabulary(source, pieces, bytes(kinds), merges, tuple(whole), bos_id, eos_id, end_ids)
 
 
 def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) -> Vocabulary:
@@ -204,7 +207,7 @@ def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) 
         pieces[token_id] = piece
     _numbered(str(path), pieces)
     listed = {entry["content"] for entry in added} | {model.get("unk_token")}
-    kinds = tuple(_kind(piece, piece not in listed) for piece in pieces)
+    kinds = bytes(_kind(piece, piece not in listed) for piece in pieces)
     merges = []
     if not isinstance(model.get("merges", []), list):
         raise fail("model.merges", "is not a list")
@@ -215,7 +218,7 @@ def _from_json(path: Path, config: Mapping[str, Any], end_ids: tuple[Any, ...]) 
         merges.append((pair[0], pair[1]))
     whole = tuple(e["content"] for e in added if _TEXT.fullmatch(e["content"]))
     bos, eos = (ids.get(_token_name(config.get(f"{name}_token"), f"<{name}>")) for name in ("bos", "eos"))
-    return Vocabulary(str(path), tuple(pieces), kinds, merges, whole, bos, eos, end_ids)
+    return Vocabulary(str(path), pieces, kinds, merges, whole, bos, eos, end_ids)
 
 
 def _from_sentencepiece(path: Path, end_ids: tuple[Any, ...]) -> Vocabulary:

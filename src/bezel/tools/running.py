@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime
 import enum
@@ -90,6 +89,8 @@ def execute(call: Call, tools: Mapping[str, Tool]) -> tuple[str, Trouble | None]
     try:
         result = tool.call(call.arguments)
         if inspect.isawaitable(result):
+            import asyncio  # with TLS and more, 4 MB that other tools do not need
+
             result = asyncio.run(_awaited(result))
         return as_text(result), None
     except Exception as error:

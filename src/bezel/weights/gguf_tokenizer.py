@@ -45,7 +45,7 @@ def tokenizer_metadata(folder: Path, rows: int) -> dict[str, Typed | str | bool]
 def _types(vocabulary: Vocabulary) -> list[int]:
     """A type for every id; what the tokenizer finds before merging is "user defined"."""
     whole = set(vocabulary.whole)
-    plain = {Kind.TEXT: _NORMAL, Kind.BYTE: _BYTE, Kind.CONTROL: _CONTROL}
+    plain: dict[int, int] = {Kind.TEXT: _NORMAL, Kind.BYTE: _BYTE, Kind.CONTROL: _CONTROL}
     special = {"": _UNUSED, "<unk>": _UNKNOWN}
     return [
         _USER_DEFINED if piece in whole else special.get(piece, plain[kind])
