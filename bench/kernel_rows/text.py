@@ -9,11 +9,11 @@ import numpy as np
 
 from bench.kernel_rows import POOL_BYTES, Row, matrices
 from bezel.generation.cache import Cache
-from bezel.kernels.interface import CACHE_FORMATS, F32, Format, Rope
+from bezel.kernels.interface import CACHE_FORMATS, F32, Format
 from bezel.kernels.layout import Matrix
 from bezel.kernels.library import Native
 from bezel.models.interface import Batch, CacheSpec, LayerCache
-from bezel.models.rope import rope_table
+from bezel.models.rope import RopeTable
 
 HIDDEN, FFN, HEADS, HEAD_DIM, WINDOW, CONTEXT = 1152, 6912, 4, 256, 512, 8448
 FORMATS = (Format.Q4_0, Format.Q8_0, Format.Q4_K, Format.Q6_K, Format.BF16)
@@ -66,8 +66,9 @@ def attention_rows(kernels: Native) -> Iterator[Row]:
 def other_rows(kernels: Native) -> Iterator[Row]:
     """Norms, rotary positions, the gate and the embedding, for one token and for a chunk."""
     rng = np.random.default_rng(3)
-    rope: Rope = rope_table(CONTEXT, HEAD_DIM, 1e6)
-    table = matrices(kernels, Format.Q8_0, 16384, HIDDEN)[0]
+    table = RopeTable(CONTEXT, HEAD_DIM, 1e6)
+    table.reach(CONTEXT)
+    embedding = matrices(kernels, Format.Q8_0, 16384, HIDDEN)[0]
     weight, head_weight = np.ones(HIDDEN, np.float32), np.ones(HEAD_DIM, np.float32)
     for tokens in (1, 512):
         x, residual = (rng.standard_normal((tokens, HIDDEN), np.float32) for _ in range(2))
@@ -76,12 +77,12 @@ def other_rows(kernels: Native) -> Iterator[Row]:
         ids = rng.integers(0, 16384, tokens).astype(np.int32)
         positions, last = np.arange(tokens, dtype=np.int32), np.array([tokens - 1], np.int32)
         calls: dict[str, Callable[[], object]] = {
-            "embed Q8_0": lambda ids=ids: kernels.embed(table, ids, 34.0),
+            "embed Q8_0": lambda ids=ids: kernels.embed(embedding, ids, 34.0),
             "rows": lambda x=x, last=last: kernels.rows(x, last),
             "picked": lambda p=positions, last=last: kernels.picked(p, last),
             "rms_norm": lambda x=x: kernels.rms_norm(x, weight, 1e-6),
             "add_norm": lambda x=x, r=residual: kernels.add_norm(r, x, weight, 1e-6),
-            "norm_rope": lambda h=heads, p=positions: kernels.norm_rope(h, head_weight, 1e-6, rope, p),
+            "norm_rope": lambda h=heads, p=positions: kernels.norm_rope(h, head_weight, 1e-6, table.rope, p),
             "geglu": lambda g=gate_up: kernels.geglu(g),
         }
         for name, call in calls.items():

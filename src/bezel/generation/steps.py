@@ -11,6 +11,7 @@ from bezel.kernels.interface import F32
 from bezel.kernels.library import Native, Rows, all_below, check_blocks
 from bezel.kernels.tape import Tape
 from bezel.models.interface import Batch, CacheView, TextModel
+from bezel.models.rope import reach
 
 MOST_ROWS = 16
 """Rows of the largest batch that is recorded; larger ones are prefill, whose kernels dwarf the calls of them."""
@@ -65,6 +66,7 @@ class Steps:
         else:
             self._check(batch, cache)
             self._fill(recorded, ops, batch, cache)
+            reach(self._model.ropes, batch.positions)
             recorded.tape.replay()
         self._recorded.pop(shape, None)
         self._recorded[shape] = recorded

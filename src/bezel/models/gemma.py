@@ -11,7 +11,7 @@ import numpy as np
 from bezel.kernels.interface import F32, Rope
 from bezel.models.interface import Batch, CacheSpec, CacheView, LayerCache, Weights
 from bezel.models.leaves import embedding_scale, field_of
-from bezel.models.rope import rope_table
+from bezel.models.rope import RopeTable, reach
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,10 @@ class Gemma1:
         self.vocabulary = c.vocab_size
         self.context = c.context if context is None else context
         self.ops = weights.kernels
-        rope = rope_table(self.context, c.head_dim, c.rope_theta)
+        rope = RopeTable(self.context, c.head_dim, c.rope_theta)
+        self.ropes = (rope,)
         self.embed_tokens = weights.matrix("embed_tokens.weight", shape=(c.vocab_size, c.hidden_size))
-        self.layers = [Block(c, weights, i, rope) for i in range(c.layers)]
+        self.layers = [Block(c, weights, i, rope.rope) for i in range(c.layers)]
         self.norm = weights.norm("norm.weight", c.hidden_size)
         self.lm_head = (
             self.embed_tokens if c.tied else weights.matrix("lm_head.weight", shape=(c.vocab_size, c.hidden_size))
@@ -130,6 +131,7 @@ class Gemma1:
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`."""
+        reach(self.ropes, batch.positions)
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
         if batch.soft is not None:
             x[batch.soft_rows] = batch.soft

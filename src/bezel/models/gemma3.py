@@ -12,7 +12,7 @@ from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32, Rope
 from bezel.models.interface import Batch, CacheSpec, CacheView, LayerCache, Weights
 from bezel.models.leaves import embedding_scale, field_of
-from bezel.models.rope import rope_table
+from bezel.models.rope import RopeTable, reach
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,11 @@ class Gemma3:
         self.vocabulary = c.vocab_size
         self.context = c.context if context is None else context
         self.ops = weights.kernels
-        full = rope_table(self.context, c.head_dim, c.rope_theta, c.rope_factor)
-        local = rope_table(self.context, c.head_dim, c.rope_local_theta)
+        full = RopeTable(self.context, c.head_dim, c.rope_theta, c.rope_factor)
+        local = RopeTable(self.context, c.head_dim, c.rope_local_theta)
+        self.ropes = (full, local)
         self.embed_tokens = weights.matrix("embed_tokens.weight", shape=(c.vocab_size, c.hidden_size))
-        self.layers = [Block(c, weights, i, local if slides else full) for i, slides in enumerate(c.sliding)]
+        self.layers = [Block(c, weights, i, (local if slides else full).rope) for i, slides in enumerate(c.sliding)]
         self.norm = weights.norm("norm.weight", c.hidden_size)
         self.lm_head = (
             self.embed_tokens if c.tied else weights.matrix("lm_head.weight", shape=(c.vocab_size, c.hidden_size))
@@ -165,6 +166,7 @@ class Gemma3:
 
     def hidden(self, batch: Batch, cache: CacheView) -> F32:
         """The rows of which logits are wanted, behind the last norm: float32 [R, hidden]."""
+        reach(self.ropes, batch.positions)
         x = self.ops.embed(self.embed_tokens, batch.ids, self.config.embedding_scale)
         if batch.soft is not None:
             x[batch.soft_rows] = batch.soft

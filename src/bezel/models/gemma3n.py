@@ -18,7 +18,7 @@ from bezel.errors import ModelFileError
 from bezel.kernels.interface import F32, I32, Access, Rope
 from bezel.models.interface import Batch, CacheSpec, CacheView, LayerCache, Weights
 from bezel.models.leaves import embedding_scale, field_of
-from bezel.models.rope import rope_table
+from bezel.models.rope import RopeTable, reach
 
 MOST_STREAMS = 8
 
@@ -294,7 +294,8 @@ class Gemma3n:
         self.context = c.context if context is None else context
         self.ops = weights.kernels
         hidden, others, inputs = c.hidden_size, range(c.altup_num_inputs - 1), c.layers * c.per_layer_size
-        full, local = (rope_table(self.context, c.head_dim, theta) for theta in (c.rope_theta, c.rope_local_theta))
+        full, local = (RopeTable(self.context, c.head_dim, theta) for theta in (c.rope_theta, c.rope_local_theta))
+        self.ropes = (full, local)
         self.embed_tokens = weights.matrix("embed_tokens.weight", shape=(c.vocab_size, hidden))
         self.embed_tokens_per_layer = weights.table("embed_tokens_per_layer.weight", (c.per_layer_vocabulary, inputs))
         self.per_layer_model_projection = weights.matrix("per_layer_model_projection.weight", shape=(inputs, hidden))
@@ -307,7 +308,7 @@ class Gemma3n:
         self.altup_unembed_projections = [
             weights.matrix(f"altup_unembed_projections.{i}.weight", shape=(hidden, hidden)) for i in others
         ]
-        self.layers = [Block(c, weights, i, local if slides else full) for i, slides in enumerate(c.sliding)]
+        self.layers = [Block(c, weights, i, (local if slides else full).rope) for i, slides in enumerate(c.sliding)]
         self.norm = weights.norm("norm.weight", hidden)
         self.lm_head = self.embed_tokens if c.tied else weights.matrix("lm_head.weight", shape=(c.vocab_size, hidden))
         self.cache_spec = CacheSpec(
@@ -320,6 +321,7 @@ class Gemma3n:
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """See `models.interface.TextModel.forward`. Layers that share are computed for rows with logits alone."""
         ops, c = self.ops, self.config
+        reach(self.ropes, batch.positions)
         ids = self._ids(batch)
         ops.expect_rows(self.embed_tokens_per_layer, ids)
         x = ops.embed(self.embed_tokens, ids, c.embedding_scale)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from bezel.kernels.interface import F32, I32, Access, Format, Kernels, KVView, Segment, cache_width
+from bezel.models.rope import RopeTable
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ class TextModel(Protocol):
     cache_spec: CacheSpec
     vocabulary: int
     context: int
+    ropes: Sequence[RopeTable]
+    """Must hold the rows of a batch's positions before kernels read them, as `forward` sees to."""
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """Run the batch, writing keys and values to the cache: logits float32 [R, vocabulary]."""

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -93,15 +94,22 @@ def _large(example: Example) -> bool:
 
 
 def generated(count: int) -> dict[str, tuple[float | None, list[Question]]]:
-    """The sets of `count` generated questions each, with their targets."""
+    """The sets of `count` generated questions each, with their targets.
+
+    The words of a tool's name, its parameters and their values are known or such that training never shows; so are the
+    phrasings of a request. Targets for calls are about words; the sets in which both are unseen are only reported.
+    """
+    known_phrasings = partial(calls.sample, wording="train")
     known = _drawn(calls.sample, "train", SEED)
-    unseen = _drawn(calls.sample, "held_out", SEED + 1)
-    more = _drawn(calls.sample, "held_out", SEED + 2)
+    unseen, unseen_as_well = _drawn(known_phrasings, "held_out", SEED + 1), _drawn(calls.sample, "held_out", SEED + 1)
+    more, more_as_well = _drawn(known_phrasings, "held_out", SEED + 2), _drawn(calls.sample, "held_out", SEED + 2)
     sets: dict[str, tuple[float | None, Iterator[Question]]] = {
         "advisor, unseen phrasings and combinations": (0.95, map(_variant, _drawn(advisor.sample, "held_out", SEED))),
         "calls, known words": (0.90, map(_calls, (e for e in known if not _large(e)))),
         "calls, words never seen": (0.80, map(_calls, (e for e in unseen if not _large(e)))),
-        "calls, several or with four arguments and more": (0.60, map(_calls, (e for e in more if _large(e)))),
+        "calls, words and phrasings never seen": (None, map(_calls, (e for e in unseen_as_well if not _large(e)))),
+        "calls, several or four arguments, unseen words": (0.60, map(_calls, (e for e in more if _large(e)))),
+        "calls, the same with unseen phrasings": (None, map(_calls, (e for e in more_as_well if _large(e)))),
         "sums, known phrasings": (0.98, map(_exact, _drawn(sums.sample, "train", SEED))),
         "sums, unseen phrasings": (0.90, map(_exact, _drawn(sums.sample, "held_out", SEED))),
         "refusals, unseen shapes": (0.95, map(_exact, _drawn(refusals.sample, "held_out", SEED))),

@@ -127,7 +127,7 @@ def made_up_tool(rng: random.Random, split: Split) -> Tool:
     return Tool(schema(name, description, parameters, required), verb, thing)
 
 
-def _setting(rng: random.Random, split: Split, name: str, kind: dict[str, Any]) -> tuple[str, Any]:
+def _setting(rng: random.Random, split: Split, wording: Split, name: str, kind: dict[str, Any]) -> tuple[str, Any]:
     spoken = name.replace("_", " ")
     if kind["type"] == "boolean":
         value = rng.random() < 0.5
@@ -135,20 +135,20 @@ def _setting(rng: random.Random, split: Split, name: str, kind: dict[str, Any]) 
         return rng.choice(forms).format(spoken), value
     if "enum" in kind:
         choice = rng.choice(kind["enum"])
-        return rng.choice((f"{choice} {spoken}", choose(rng, split, _SETTINGS).format(p=spoken, v=choice))), choice
+        return rng.choice((f"{choice} {spoken}", choose(rng, wording, _SETTINGS).format(p=spoken, v=choice))), choice
     filled = words.integer(rng) if kind["type"] in ("integer", "number") else words.text(rng, split)
-    return choose(rng, split, _SETTINGS).format(p=spoken, v=filled), filled
+    return choose(rng, wording, _SETTINGS).format(p=spoken, v=filled), filled
 
 
-def _named_request(rng: random.Random, split: Split, tool: Tool) -> tuple[str, Values]:
+def _named_request(rng: random.Random, split: Split, wording: Split, tool: Tool) -> tuple[str, Values]:
     function = tool.schema["function"]
     parameters, required = function["parameters"]["properties"], function["parameters"]["required"]
     used = [name for name in parameters if name in required or rng.random() < 0.6]
     rng.shuffle(used)
-    settings = {name: _setting(rng, split, name, parameters[name]) for name in used}
+    settings = {name: _setting(rng, split, wording, name, parameters[name]) for name in used}
     phrases = [phrase for phrase, _ in settings.values()]
     tail = ", ".join(phrases[:-1]) + (rng.choice((" and ", ", ")) if len(phrases) > 1 else "") + phrases[-1]
-    joint = choose(rng, split, _JOINTS)
+    joint = choose(rng, wording, _JOINTS)
     asked = f"{rng.choice(words.VERBS[tool.verb])} {rng.choice(('the ', 'a ', 'my ', ''))}{tool.thing}"
     arguments = {name: settings[name][1] for name in parameters if name in settings}
     return f"{asked}{joint}{tail}{')' if joint == ' (' else ''}", {"name": function["name"], "parameters": arguments}
@@ -168,10 +168,10 @@ class _MadeUp:
     def schemas(self) -> list[dict[str, Any]]:
         return [tool.schema for tool in self._tools]
 
-    def ask(self, rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values]]:
+    def ask(self, rng: random.Random, split: Split, wording: Split, wanted: int) -> tuple[str, list[Values]]:
         """A message that asks for `wanted` different tools, and the calls."""
-        asked = [_named_request(rng, split, tool) for tool in rng.sample(self._tools, wanted)]
-        link = choose(rng, split, _LINKS)
+        asked = [_named_request(rng, split, wording, tool) for tool in rng.sample(self._tools, wanted)]
+        link = choose(rng, wording, _LINKS)
         if link[0] in ".\n" and rng.random() < 0.6:
             link = re.sub(r"[a-z]", lambda letter: letter[0].upper(), link, count=1)
         user = rng.choice(_OPENERS) + link.join(request for request, _ in asked)
@@ -196,25 +196,32 @@ class _Everyday:
     def schemas(self) -> list[dict[str, Any]]:
         return [offer.schema for offer in self._offers]
 
-    def ask(self, rng: random.Random, split: Split, wanted: int) -> tuple[str, list[Values]]:
+    def ask(self, rng: random.Random, split: Split, wording: Split, wanted: int) -> tuple[str, list[Values]]:
         """A message that asks for `wanted` different calls, now and then two of one tool, and the calls."""
         asked: list[everyday.Request] = []
         unused = rng.sample(self._offers, len(self._offers))
         while len(asked) < wanted:
             again = asked and (not unused or rng.random() < 0.15)
-            request = everyday.request(rng, split, rng.choice(self._offers) if again else unused.pop())
+            request = everyday.request(rng, split, wording, rng.choice(self._offers) if again else unused.pop())
             if request.call not in [one.call for one in asked]:
                 asked.append(request)
-        return framing.frame(rng, split, asked), [request.call for request in asked]
+        return framing.frame(rng, wording, asked), [request.call for request in asked]
 
 
-def sample(rng: random.Random, split: Split) -> Example:
-    """One to six tools and a request for one, two or three calls; the answer is JSON, an array for several."""
-    return sample_of_several(rng, split, 1)
+def sample(rng: random.Random, split: Split, wording: Split | None = None) -> Example:
+    """One to six tools and a request for one, two or three calls; the answer is JSON, an array for several.
+
+    `wording` is the split of phrasings, `split` that of names and values; by default both are one.
+    """
+    return sample_of_several(rng, split, 1, wording=wording)
 
 
 def sample_of_several(
-    rng: random.Random, split: Split, questions: int = 4, everyday_share: float = _EVERYDAY_SHARE
+    rng: random.Random,
+    split: Split,
+    questions: int = 4,
+    everyday_share: float = _EVERYDAY_SHARE,
+    wording: Split | None = None,
 ) -> Example:
     """As `sample`, with further questions about the same tools in `Example.more`."""
     counts = rng.choices((1, 2, 3), (58, 33, 9), k=questions)
@@ -222,7 +229,7 @@ def sample_of_several(
     offered = kind(rng, split, max(counts) + rng.choice(_DISTRACTORS))
     asked = []
     for wanted in counts:
-        user, found = offered.ask(rng, split, wanted)
+        user, found = offered.ask(rng, split, wording or split, wanted)
         asked.append((user, compact_json(found[0] if wanted == 1 else found)))
     schemas = offered.schemas
     rng.shuffle(schemas)

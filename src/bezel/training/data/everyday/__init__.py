@@ -152,9 +152,9 @@ def implied(values: str) -> dict[str, Any]:
     return {key.strip(): {"true": True, "false": False}.get(value, value) for key, value in pairs}
 
 
-def request(rng: random.Random, split: Split, offered: Offer) -> Request:
-    """One way to ask for the offered tool, and the call that answers it."""
-    line = choose(rng, split, offered.tool.requests)
+def request(rng: random.Random, split: Split, wording_split: Split, offered: Offer) -> Request:
+    """One way to ask for the offered tool, of `wording_split`, with values of `split`; and the call that answers it."""
+    line = choose(rng, wording_split, offered.tool.requests)
     wording, _, hints = line[2:].partition(" => ")
     fills = {parameter.key: parameter.filler for parameter in offered.tool.parameters}
     values = implied(hints)
