@@ -2,9 +2,10 @@
 
 import pytest
 
-from bezel.catalog.advisor import NEEDS, TOWERS, advise, candidates, least_memory
+from bezel.catalog.advisor import TOWERS, advise, candidates, least_memory
 from bezel.catalog.hardware import probe
 from bezel.catalog.memory import LEVEL_BITS, footprint
+from bezel.catalog.needs import NEEDS
 from bezel.catalog.variants import catalogue, find, nearest
 from bezel.errors import InvalidRequestError, UnknownModelError
 

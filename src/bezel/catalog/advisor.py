@@ -6,21 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bezel.catalog.memory import DEFAULT_CONTEXT, LEVEL_BITS, Footprint, footprint
+from bezel.catalog.needs import NEEDS
 from bezel.catalog.variants import Variant, catalogue
 from bezel.errors import InvalidRequestError
 
-NEEDS = (
-    "text",
-    "image",
-    "audio",
-    "video",
-    "embedding",
-    "safety",
-    "image safety",
-    "functions",
-    "translation",
-    "medical",
-)
 Preference = Literal["best", "small"]
 TOWERS: dict[str, tuple[str, ...]] = {
     "image": ("vision",),

@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bezel.catalog.advisor import NEEDS, least_memory
-from bezel.catalog.advisor import advise as fitting
-from bezel.catalog.hardware import probe
-from bezel.catalog.memory import parse_memory
+from bezel.catalog.needs import NEEDS
 from bezel.cli import options
 
 
@@ -22,6 +19,11 @@ def advise(
     as_json: options.Json = False,
 ) -> None:
     """Name the variants that fit a need and a memory, the recommended one first."""
+    from bezel.catalog.advisor import advise as fitting
+    from bezel.catalog.advisor import least_memory
+    from bezel.catalog.hardware import probe
+    from bezel.catalog.memory import parse_memory
+
     machine = None if memory else probe()
     budget = machine.available if machine else parse_memory(memory or "")
     found = fitting(budget, need, context, prefer)  # type: ignore[arg-type]

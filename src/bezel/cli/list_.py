@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from bezel.catalog.memory import footprint
-from bezel.catalog.variants import catalogue
 from bezel.cli import options
 
 
@@ -18,6 +16,9 @@ def list_(
     as_json: options.Json = False,
 ) -> None:
     """List the released variants with their size, context and memory at 4 bit."""
+    from bezel.catalog.memory import footprint
+    from bezel.catalog.variants import catalogue
+
     wanted = (family or "").lower()
     variants = [v for v in catalogue() if wanted in v.id.lower() or wanted in v.family.lower()]
     if as_json:

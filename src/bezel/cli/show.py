@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bezel.catalog.memory import LEVEL_BITS, Footprint, footprint, sized_footprint
-from bezel.catalog.variants import Variant, find
 from bezel.cli import options
 from bezel.errors import InvalidRequestError, UnknownModelError
 
 if TYPE_CHECKING:
+    from bezel.catalog.memory import Footprint
+    from bezel.catalog.variants import Variant
     from bezel.weights.checkpoint import Checkpoint
     from bezel.weights.hub import Reference
 
@@ -43,6 +43,8 @@ def show(
 
 
 def _variant(variant: Variant, context: int) -> dict[str, Any]:
+    from bezel.catalog.memory import LEVEL_BITS, footprint
+
     planned = min(context, variant.context)
     memory = {level: options.gigabytes(footprint(variant, level, planned).total) for level in LEVEL_BITS}
     facts = {
@@ -62,6 +64,7 @@ def _variant(variant: Variant, context: int) -> dict[str, Any]:
 
 
 def _facts(model: str, header: bool, context: int) -> dict[str, Any]:
+    from bezel.catalog.variants import find
     from bezel.weights.hub import parse_reference
 
     try:
@@ -87,6 +90,8 @@ def _show_memory(model: str, context: int, level: str | None, size: str | None, 
 
 
 def _predicted(model: str, context: int, level: str | None, size: str | None) -> Footprint:
+    from bezel.catalog.memory import sized_footprint
+    from bezel.catalog.variants import find
     from bezel.weights.checkpoint import LEVELS
     from bezel.weights.hub import parse_reference
 

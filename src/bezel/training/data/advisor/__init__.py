@@ -6,7 +6,8 @@ import re
 from functools import cache
 from importlib import resources
 
-from bezel.catalog.advisor import NEEDS, Preference, advise, least_memory
+from bezel.catalog.advisor import Preference, advise, least_memory
+from bezel.catalog.needs import NEEDS
 from bezel.errors import InvalidRequestError
 from bezel.training.data.example import Example, Split, choose, held_out, single_turn
 
