@@ -1,0 +1,43 @@
+"""How the application is run by uvicorn, for `bezel serve` and for whatever measures it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bezel.service.settings import ServerSettings
+
+_GRACE_SECONDS = 30
+_KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
+
+_UNSENT_BYTES = 16 << 10
+"""Of a connection, kept here when the kernel takes no more; asyncio would keep 64 KiB."""
+
+
+class Protocol(H11Protocol):
+    """HTTP that keeps little for slow readers, and sees early that they read: they are told from those who do not."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+
+
+def configuration(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
+    """Logs of uvicorn stay silent below warnings; what a request was is in the application's own log."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=_KEEP_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
