@@ -4,7 +4,7 @@
 
 The server counts (bench/load/counting.py), in a process of its own. A stream's memory is what that process holds more
 with all streams than before them, over their number. Prints a line and one of JSON; the exit status is 1 where a stream
-came wrong. Slow readers take 512 bytes a second until all others have ended.
+came wrong. Slow readers take 256 bytes a second until all others have ended.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.load.processes import Running, counting
 from bench.load.reading import Answer, Pace, ask
 
 BODY = {"model": "counter", "stream": True, "messages": [{"role": "user", "content": "one two three"}]}
+SLOW = {**BODY, "logprobs": True, "top_logprobs": 2}
+"""What slow readers ask, so that there is much to read."""
 _SEND_BUFFER = 4096
 
 
@@ -49,10 +51,10 @@ async def measure(server: Running, streams: int, slow: int, tokens: int, arrival
     before, began = server.resident, time.perf_counter()
     hurry = asyncio.Event()
     answers = [Answer(0.0) for _ in range(streams)]
-    paces = [Pace(512, 1.0, hurry) if number < slow else None for number in range(streams)]
+    paces = [Pace(256, 1.0, hurry) if number < slow else None for number in range(streams)]
     tasks = []
     for each in zip(paces, answers, strict=True):
-        tasks.append(asyncio.create_task(ask(server.port, BODY, *each)))
+        tasks.append(asyncio.create_task(ask(server.port, SLOW if each[0] else BODY, *each)))
         await asyncio.sleep(1 / arrivals)
     most, watching = before, asyncio.gather(*tasks[slow:])
     while not watching.done():
@@ -67,6 +69,12 @@ async def measure(server: Running, streams: int, slow: int, tokens: int, arrival
     return Found(streams, slow, tokens, time.perf_counter() - began, wrong, behind, before, most)
 
 
+def run(streams: int, slow: int, tokens: int, delay: float, arrivals: float) -> Found:
+    """`measure` with a server of its own, whose streams wait `delay` seconds before every token."""
+    with counting(count=tokens, delay=delay, max_num_seqs=streams, send_buffer=_SEND_BUFFER) as server:
+        return asyncio.run(measure(server, streams, slow, tokens, arrivals))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=500)
@@ -75,9 +83,8 @@ def main() -> None:
     parser.add_argument("--arrivals", type=float, default=100.0, help="streams that begin in a second")
     parser.add_argument("--tokens-per-second", type=float, default=2.0, help="of each stream")
     options = parser.parse_args()
-    tokens, delay = round(options.seconds * options.tokens_per_second), 1 / options.tokens_per_second
-    with counting(count=tokens, delay=delay, max_num_seqs=options.streams, send_buffer=_SEND_BUFFER) as server:
-        found = asyncio.run(measure(server, options.streams, options.slow, tokens, options.arrivals))
+    tokens = round(options.seconds * options.tokens_per_second)
+    found = run(options.streams, options.slow, tokens, 1 / options.tokens_per_second, options.arrivals)
     print(
         f"{found.streams} streams of {tokens} tokens, {found.slow} read slowly (up to {found.held_back} tokens behind), "
         f"{found.seconds:.0f} s: {found.wrong} wrong, {found.stream / 1024:.1f} KiB a stream "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +32,16 @@ class Answer:
     ended: float = 0.0
     tokens: int = 0
     """Chunks that had content."""
+    completion_tokens: int = 0
+    """As the server counts them, where it was asked to."""
     whole: bool = False
     """Whether the stream ended as it should."""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed; NaN of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else float("nan")
 
 
 async def ask(port: int, body: dict[str, Any], pace: Pace | None = None, answer: Answer | None = None) -> Answer:
@@ -104,6 +113,7 @@ def _take(answer: Answer, line: bytes) -> None:
         answer.whole = True
         return
     chunk = json.loads(line[6:])
+    answer.completion_tokens = (chunk.get("usage") or {}).get("completion_tokens", 0)
     for choice in chunk.get("choices", ()):
         content = choice["delta"].get("content")
         if content:

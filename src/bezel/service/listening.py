@@ -13,8 +13,11 @@ from bezel.service.settings import ServerSettings
 _GRACE_SECONDS = 30
 _KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
 
-_UNSENT_BYTES = 16 << 10
-"""Of a connection, kept here when the kernel takes no more; asyncio would keep 64 KiB."""
+_MOST_UNSENT, _LEAST_UNSENT = 16 << 10, 12 << 10
+"""Bytes of a connection that are kept here when the kernel takes no more, and at which there is room again.
+
+asyncio would keep 64 KiB and send no more until 48 KiB are gone: who reads 1 KiB a second would seem to read nothing.
+"""
 
 
 class Protocol(H11Protocol):
@@ -23,7 +26,7 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        transport.set_write_buffer_limits(_MOST_UNSENT, _LEAST_UNSENT)
 
 
 def configuration(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:

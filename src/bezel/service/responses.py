@@ -20,7 +20,7 @@ from bezel.service.exchange import Exchange, exchange_of
 Result = TypeVar("Result")
 PING_SECONDS = 10.0
 """A stream on which nothing happens says so every so often."""
-_BLOCK = 16 << 10
+_BLOCK = 4 << 10
 _STREAM = "bezel.stream"
 
 
