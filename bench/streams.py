@@ -86,8 +86,8 @@ def main() -> None:
     tokens = round(options.seconds * options.tokens_per_second)
     found = run(options.streams, options.slow, tokens, 1 / options.tokens_per_second, options.arrivals)
     print(
-        f"{found.streams} streams of {tokens} tokens, {found.slow} read slowly (up to {found.held_back} tokens behind), "
-        f"{found.seconds:.0f} s: {found.wrong} wrong, {found.stream / 1024:.1f} KiB a stream "
+        f"{found.streams} streams of {tokens} tokens, {found.slow} read slowly (up to {found.held_back} tokens "
+        f"behind), {found.seconds:.0f} s: {found.wrong} wrong, {found.stream / 1024:.1f} KiB a stream "
         f"({found.before / 2**20:.1f} MiB before, {found.most / 2**20:.1f} at most)"
     )
     print(json.dumps(asdict(found)))

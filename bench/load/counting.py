@@ -2,8 +2,9 @@
 
     python -m bench.load.counting '{"count": 100, "delay": 0.25, "max_num_seqs": 500}'
 
-Keys of `CounterBackend` go to the backend, the others are settings of the server. Prints its port. `send_buffer` is what
-the kernel keeps for a connection, in bytes: where it keeps megabytes, a reader is slow for minutes before anybody knows.
+Arguments of `CounterBackend` go to the backend, the others are settings of the server. Prints its port. `send_buffer`
+is what the kernel keeps for a connection, in bytes: where it keeps megabytes, it takes minutes to see that a reader is
+slow.
 """
 
 from __future__ import annotations
