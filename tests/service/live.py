@@ -80,10 +80,14 @@ class Live:
     def lanes(self) -> Any:
         return next(iter(self.server.models.values())).lanes
 
+    def leave(self) -> None:
+        """What SIGTERM does: take nothing new and end when all is answered."""
+        self._uvicorn.should_exit = True
+
     def stop(self) -> None:
         self.client.close()
         self.openai.close()
-        self._uvicorn.should_exit = True
+        self.leave()
         self._thread.join()
 
 

@@ -99,3 +99,21 @@ def test_a_file_that_is_none_is_explained(tmp_path: Path) -> None:
     for path in (tmp_path / "text", tmp_path):
         with pytest.raises(StorageError, match="--api-key-db"):
             KeyStore(path)
+
+
+def test_a_full_disk_loses_no_key(store: KeyStore) -> None:
+    kept = [store.create("a"), store.create("b")]
+    pages = store._base.execute("PRAGMA page_count").fetchone()[0]
+    store._base.execute(f"PRAGMA max_page_count = {pages}").close()
+    with pytest.raises(StorageError, match="free some space"):
+        for number in range(1000):
+            kept.append(store.create(f"n{number}"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        for _ in range(1000):
+            secret, key = store.rotate("a")
+            kept[0] = (secret, key)
+    assert [store.find(secret) for secret, _ in kept] == [key for _, key in kept]
+    assert sum(key.name == "a" and key.revoked is None for key in store.list()) == 1, "rotated wholly or not at all"
+    store._base.execute("PRAGMA max_page_count = 100000").close()
+    secret, key = store.rotate("a")
+    assert store.find(secret) == key and store.find(kept[0][0]) is None

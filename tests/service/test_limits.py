@@ -12,8 +12,9 @@ import pytest
 from bezel.errors import InvalidRequestError
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
-from bezel.service.limits import Limits, Reservation, Window
+from bezel.service.limits import Limits, Reservation
 from bezel.service.settings import ServerSettings
+from bezel.service.windows import Window
 from bezel.testing import CounterBackend
 from tests.service.live import Live, wait_until
 

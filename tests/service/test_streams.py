@@ -16,7 +16,7 @@ import pytest
 from bezel.service import responses
 from bezel.service.errors import ApiError
 from bezel.service.lanes import Lanes
-from bezel.service.runs import Run
+from bezel.service.runs import Inbox, Run
 from bezel.testing import CounterBackend
 from tests.service.live import CHAT, Live, events, wait_until
 
@@ -186,15 +186,15 @@ def test_a_run_is_read_no_further_than_there_is_room() -> None:
 
     async def run() -> None:
         with ThreadPoolExecutor(1) as pool:
-            items: asyncio.Queue[Any] = asyncio.Queue()
+            items = Inbox()
             one = Run(counter, _request(), 7, items, pool, 10.0)
             await asyncio.sleep(0.3)
-            assert items.qsize() == 64 and counter.produced <= 65
+            assert len(items) == 64 and counter.produced <= 65
             for _ in range(10):
                 assert (await items.get())[0] == 7
                 one.taken()
             await asyncio.sleep(0.3)
-            assert items.qsize() == 64
+            assert len(items) == 64
             one.close()
             await one.finished
             assert counter.cancelled == 1 and counter.running == 0

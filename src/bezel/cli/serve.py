@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from bezel.backends.interface import Backend
     from bezel.service.settings import ServerSettings
 
-_GRACE_SECONDS = 30
-_KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
-
 
 def serve(
     models: Annotated[list[str] | None, typer.Argument(help="Models: tiny, hub names, paths. Default: tiny.")] = None,
@@ -65,6 +62,7 @@ def serve(
 
         from bezel.monitor.settings import MonitorSettings
         from bezel.service.app import create_app
+        from bezel.service.listening import configuration
         from bezel.service.settings import ServerSettings
     from bezel.backends.opening import open_backend
     from bezel.settings import read_settings
@@ -104,18 +102,7 @@ def serve(
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     backends: dict[str, Backend] = {name: open_backend(name, **loading) for name in models or ["tiny"]}
     app = create_app(settings, backends, watched=watched)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        ssl_certfile=settings.ssl_certfile,
-        ssl_keyfile=settings.ssl_keyfile,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=_KEEP_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+    config = configuration(app, settings)
     listening = config.bind_socket()
     listening.listen(config.backlog)  # who reads the line below may come at once
     _say(settings, list(backends), listening.getsockname()[1])

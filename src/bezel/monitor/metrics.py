@@ -75,6 +75,11 @@ class Metrics:
         self._running.labels(model).set_function(running)
         self._waiting.labels(model).set_function(waiting)
 
+    def unsettled(self, tokens: Callable[[], float]) -> None:
+        """Ask for tokens that could not be given back to their keys' budgets whenever somebody looks."""
+        name, says = "bezel_limits_unsettled_tokens", "Tokens that could not be given back to the budgets of keys."
+        Gauge(name, says, registry=self._registry).set_function(tokens)
+
     def memory(self, resident: Callable[[], float], machine: float) -> None:
         """Ask for the process's bytes whenever somebody looks; `machine` is what it could have."""
         names = ("bezel_process_resident_memory_bytes", "bezel_machine_memory_bytes")

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bezel.backends.interface import Delta, Event, Finish, Request, Usage
+from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 from bezel.service.limits import Reservation
-from bezel.service.runs import Item, Run
+from bezel.service.runs import Inbox, Item, Run
 from bezel.service.server import Served, Server
 
 BEGIN_SECONDS = 10.0
@@ -77,7 +78,7 @@ class Answers:
     ) -> None:
         self._server, self._served, self._exchange = server, served, exchange
         self._reservation, self._entered = reservation, entered
-        self._items: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox = Inbox()
         self._next: Item | None = None
         self._ended, self._refused = 0, False
         self._last = [0.0] * len(requests)
@@ -86,7 +87,7 @@ class Answers:
         self._prompts = [id(r.messages if r.prompt is None else r.prompt) for r in requests]
         patience = server.settings.slow_reader_seconds
         self._runs = [
-            Run(served.backend, request, index, self._items, server.pool, patience)
+            Run(served.backend, request, index, self._inbox, server.pool, patience)
             for index, request in enumerate(requests)
         ]
         self._left = asyncio.gather(*(run.finished for run in self._runs), return_exceptions=True)
@@ -99,7 +100,8 @@ class Answers:
         """
         if self._next is None:
             with suppress(TimeoutError):
-                self._next = await asyncio.wait_for(self._items.get(), seconds)
+                async with asyncio.timeout(seconds):
+                    self._next = await self._inbox.get()
         if self._next is not None and isinstance(self._next[1], Exception):
             self._refused = True
             raise self._next[1]
@@ -107,7 +109,7 @@ class Answers:
     async def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
         """Until every answer has finished. Raises what ended one before."""
         while self._ended < len(self._runs):
-            index, item = self._next or await self._items.get()
+            index, item = self._next or await self._inbox.get()
             self._next = None
             self._runs[index].taken()
             if isinstance(item, Exception):
@@ -118,7 +120,12 @@ class Answers:
     @property
     def more(self) -> bool:
         """Whether an event waits to be taken."""
-        return not self._items.empty()
+        return bool(self._inbox)
+
+    def stop(self, error: ApiError) -> None:
+        """Have whoever iterates get an error in the place of what is left."""
+        self._inbox.clear()
+        self._inbox.put((0, error))
 
     async def aclose(self) -> None:
         """Cancel what runs, give back tokens that were not used, count the others."""

@@ -83,6 +83,7 @@ def create_app(
             yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await server.limits.close()
         server.close()
 
     app = FastAPI(

@@ -62,6 +62,7 @@ CATALOGUE = {
     "internal": Kind(500, _SERVER, "internal_error", "Something went wrong here; the log says more by x-request-id."),
     "full": Kind(503, _SERVER, "server_overloaded", "Too many requests are waiting; try again later."),
     "waited": Kind(503, _SERVER, "server_overloaded", "The request has waited too long; try again later."),
+    "uncounted": Kind(503, _SERVER, "limits_unavailable", "Limits cannot be counted now; try again later."),
     "unavailable": Kind(503, _SERVER, "model_unavailable", "The model cannot answer now; try again later."),
     "storage": Kind(507, _SERVER, "storage_error", "The server's storage is full or cannot be used."),
     "slow_reader": Kind(408, _INVALID, "reader_too_slow", "The stream was not read in time and is cut off."),

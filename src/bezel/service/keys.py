@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS keys (
     expires REAL, revoked REAL, rate_limit INTEGER, token_limit INTEGER
 )
 """
+_Statement = tuple[str, tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,8 @@ class KeyStore:
         for what, limit in (("rate_limit", rate_limit), ("token_limit", token_limit)):
             if limit is not None and not 0 <= limit <= 10**12:
                 raise InvalidRequestError(f"{what} is {limit}; it must lie between 0 (none) and 10**12")
-        secret = PREFIX + secrets.token_urlsafe(32)
-        key = Key(
-            "key_" + secrets.token_hex(6), name, tuple(scopes), time.time(), expires, None, rate_limit, token_limit
-        )
-        self._write(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)",
-            (key.id, name, _digest(secret), " ".join(scopes), key.created, expires, rate_limit, token_limit),
-        )
+        secret, key, added = _new(name, tuple(scopes), expires, rate_limit, token_limit)
+        self._write(added)
         return secret, key
 
     def find(self, secret: str) -> Key | None:
@@ -116,19 +111,19 @@ class KeyStore:
     def revoke(self, identity: str) -> Key:
         """End a key, for good. InvalidRequestError where there is none of this id or name that is not ended yet."""
         key = self._named(identity)
-        self._write("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
+        self._write(("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id)))
         return key
 
     def rotate(self, identity: str, grace: float = 0.0) -> tuple[str, Key]:
-        """A new key like an old one, which ends in `grace` seconds. Raises as `revoke`."""
-        old = self._named(identity)
-        made = self.create(old.name, old.scopes, old.expires, old.rate_limit, old.token_limit)
+        """A new key like an old one, which ends in `grace` seconds; both or neither. Raises as `revoke`."""
+        old, now = self._named(identity), time.time()
+        secret, key, added = _new(old.name, old.scopes, old.expires, old.rate_limit, old.token_limit)
+        ended: _Statement = ("UPDATE keys SET revoked = ? WHERE id = ?", (now, old.id))
         if grace > 0:
-            ends = time.time() + grace
-            self._write("UPDATE keys SET expires = ? WHERE id = ?", (min(ends, old.expires or ends), old.id))
-        else:
-            self.revoke(old.id)
-        return made
+            ends = now + grace
+            ended = ("UPDATE keys SET expires = ? WHERE id = ?", (min(ends, old.expires or ends), old.id))
+        self._write(added, ended)
+        return secret, key
 
     def close(self) -> None:
         """Let go of the file."""
@@ -150,12 +145,30 @@ class KeyStore:
         except sqlite3.Error as error:
             raise StorageError(f"{self._path}: cannot be read ({error})") from None
 
-    def _write(self, query: str, values: tuple[object, ...]) -> None:
+    def _write(self, *statements: _Statement) -> None:
+        """All of them or none."""
         try:
             with self._lock:
-                self._base.execute(query, values).close()
+                self._base.execute("BEGIN IMMEDIATE").close()
+                try:
+                    for query, values in statements:
+                        self._base.execute(query, values).close()
+                    self._base.execute("COMMIT").close()
+                finally:
+                    if self._base.in_transaction:
+                        self._base.execute("ROLLBACK").close()
         except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: cannot be written ({error})") from None
+            raise StorageError(f"{self._path}: cannot be written ({error}); free some space") from None
+
+
+def _new(
+    name: str, scopes: tuple[str, ...], expires: float | None, rate_limit: int | None, token_limit: int | None
+) -> tuple[str, Key, _Statement]:
+    """A secret, its key, and what keeps it."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    key = Key("key_" + secrets.token_hex(6), name, scopes, time.time(), expires, None, rate_limit, token_limit)
+    values = (key.id, name, _digest(secret), " ".join(scopes), key.created, expires, rate_limit, token_limit)
+    return secret, key, ("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)", values)
 
 
 def _digest(secret: str) -> bytes:

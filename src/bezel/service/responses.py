@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,12 +15,13 @@ from starlette.types import Receive, Scope, Send
 
 from bezel.service.answers import Answers
 from bezel.service.errors import ApiError, told
-from bezel.service.exchange import exchange_of
+from bezel.service.exchange import Exchange, exchange_of
 
 Result = TypeVar("Result")
 PING_SECONDS = 10.0
 """A stream on which nothing happens says so every so often."""
-_BLOCK = 16 << 10
+_BLOCK = 4 << 10
+_STREAM = "bezel.stream"
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -72,7 +74,9 @@ LINES = Framing("application/x-ndjson", b"", b"\n", b"", b"\n")
 class EventStream(Response):
     """Chunks of answers as server-sent events, then `[DONE]`, or in another framing; an error is the last before it.
 
-    The answers are closed at the end, and when the client goes.
+    As a response it only takes its place in the ASGI scope. `sent_behind` sends it when the layers and the route have
+    returned, so that neither they nor what was asked is held for as long as the answer is written. The answers are
+    closed at the end, and when the client goes.
     """
 
     def __init__(self, answers: Answers, chunks: AsyncIterator[Any], framing: Framing = EVENTS) -> None:
@@ -81,42 +85,46 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._answers, self._chunks, self._framing = answers, chunks, framing
         self._sent = False
+        self._ping: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI response."""
-        work, gone = asyncio.ensure_future(self._send(scope, send)), asyncio.ensure_future(_gone(receive))
-        try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                exchange_of(scope).failed(ApiError("gone"), ApiError("gone"))
-            else:
-                work.result()
-        finally:
-            for each in (work, gone):
-                each.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-            await self._answers.aclose()
+        scope[_STREAM] = partial(self._run, exchange_of(scope), receive, send)
 
-    async def _send(self, scope: Scope, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        pings = asyncio.ensure_future(self._ping(send))
+    async def _run(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_gone(receive))
+        gone.add_done_callback(lambda done: done.cancelled() or self._answers.stop(ApiError("gone")))
+        self._watch(send)
         try:
-            async for block in self._blocks(scope):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for block in self._blocks(exchange):
                 self._sent = True
                 await send({"type": "http.response.body", "body": block, "more_body": True})
+            self._unwatch()
+            await send({"type": "http.response.body", "body": self._framing.end})
         finally:
-            pings.cancel()
-            await asyncio.gather(pings, return_exceptions=True)
-        await send({"type": "http.response.body", "body": self._framing.end})
+            self._unwatch()
+            gone.cancel()
+            await self._answers.aclose()
 
-    async def _ping(self, send: Send) -> None:
-        while True:
-            self._sent = False
-            await asyncio.sleep(PING_SECONDS)
-            if not self._sent:
-                await send({"type": "http.response.body", "body": self._framing.ping, "more_body": True})
+    def _watch(self, send: Send) -> None:
+        """Look every so often whether anything was sent; a timer costs less than a task that sleeps."""
+        self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._look, send)
 
-    async def _blocks(self, scope: Scope) -> AsyncIterator[bytes]:
+    def _look(self, send: Send) -> None:
+        if not self._sent and (self._ping is None or self._ping.done()):
+            body = {"type": "http.response.body", "body": self._framing.ping, "more_body": True}
+            self._ping = asyncio.ensure_future(send(body))
+        self._sent = False
+        self._watch(send)
+
+    def _unwatch(self) -> None:
+        for each in (self._timer, self._ping):
+            if each is not None:
+                each.cancel()
+
+    async def _blocks(self, exchange: Exchange) -> AsyncIterator[bytes]:
         """Events; those that have come already are sent together."""
         encoder, block = msgspec.json.Encoder(), bytearray()
         try:
@@ -127,8 +135,15 @@ class EventStream(Response):
                     yield bytes(block)
                     block.clear()
         except Exception as error:
-            exchange, refusal = exchange_of(scope), told(error)
+            refusal = told(error)
             exchange.failed(error, refusal)
             block += self._framing.framed(refusal.body(exchange.request_id), "error")
         if block:
             yield bytes(block)
+
+
+async def sent_behind(scope: Scope) -> None:
+    """Send the stream that the route has left in a scope, if it has."""
+    stream = scope.pop(_STREAM, None)
+    if stream is not None:
+        await stream()

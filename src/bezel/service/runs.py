@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from bezel.backends.interface import Backend, Event, Events, Request
@@ -14,8 +15,47 @@ Item = tuple[int, Event | Exception]
 _ROOM = 64
 
 
+class Inbox:
+    """What threads bring, for one reader on the loop that it was made on.
+
+    An asyncio.Queue would hold four deques and wake the loop for every item; a stream in many is a matter of kilobytes.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Item] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._waking = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Item) -> None:
+        """Add an item, from any thread."""
+        self._items.append(item)
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def get(self) -> Item:
+        """The first item, when there is one."""
+        while not self._items:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._items.popleft()
+
+    def clear(self) -> None:
+        """Drop what is there."""
+        self._items.clear()
+
+    def _wake(self) -> None:
+        self._waking = False  # first: what is put from here on wakes again
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
 class Run:
-    """One stream. What it brings is put into `items`, never more than there is room for; then its thread waits.
+    """One stream. What it brings is put into `inbox`, never more than there is room for; then its thread waits.
 
     A reader that makes no room for `patience` seconds ends it.
     """
@@ -25,33 +65,35 @@ class Run:
         backend: Backend,
         request: Request,
         index: int,
-        items: asyncio.Queue[Item],
+        inbox: Inbox,
         pool: ThreadPoolExecutor,
         patience: float,
     ) -> None:
-        self._backend, self._request, self._index, self._items = backend, request, index, items
-        self._patience = patience
-        self._room = threading.Semaphore(_ROOM)
-        self._closed = threading.Event()
+        self._backend, self._index, self._inbox, self._patience = backend, index, inbox, patience
+        self._change = threading.Condition(threading.Lock())
+        self._room, self._closed = _ROOM, False
         self._events: Events | None = None
-        self._loop = asyncio.get_running_loop()
-        self.finished = self._loop.run_in_executor(pool, self._read)
+        self.finished = asyncio.get_running_loop().run_in_executor(pool, self._read, request)
         """Done when the thread has left the stream."""
 
     def taken(self) -> None:
         """Called by the loop for every item that it has taken."""
-        self._room.release()
+        with self._change:
+            self._room += 1
+            self._change.notify()
 
     def close(self) -> None:
         """Cancel the request within one step of its engine, unless it has ended. The thread leaves soon after."""
-        self._closed.set()
-        self._room.release()
+        with self._change:
+            self._closed = True
+            self._change.notify()
         if self._events is not None:
             self._events.close()
 
-    def _read(self) -> None:
+    def _read(self, request: Request) -> None:
         try:
-            self._events = events = self._backend.stream(self._request)
+            self._events = events = self._backend.stream(request)
+            del request  # the engine knows best for how long it needs it
             try:
                 for event in events:
                     if not self._put(event):
@@ -63,14 +105,14 @@ class Run:
 
     def _put(self, event: Event) -> bool:
         """Whether to go on."""
-        if self._closed.is_set():
-            return False
-        if not self._room.acquire(timeout=self._patience):
-            self._hand(ApiError("slow_reader"))
-            return False
-        self._hand(event)
-        return True
+        with self._change:
+            in_time = self._change.wait_for(lambda: self._closed or self._room, self._patience)
+            if self._closed:
+                return False
+            self._room -= 1
+        self._hand(event if in_time else ApiError("slow_reader"))
+        return bool(in_time)
 
     def _hand(self, item: Event | Exception) -> None:
-        if not self._closed.is_set():
-            self._loop.call_soon_threadsafe(self._items.put_nowait, (self._index, item))
+        if not self._closed:
+            self._inbox.put((self._index, item))

@@ -61,6 +61,7 @@ class Server:
             raise InvalidRequestError("no model to serve; name one")
         self.settings = settings
         self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
+        self.metrics.unsettled(lambda: self.limits.unsettled)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
         folder = settings.batch_folder
         self.batches = BatchStore(Path(folder), settings.max_stored_bytes) if folder else None

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bezel.service.errors import ApiError
 from bezel.service.exchange import NAME, Exchange
 from bezel.service.layers.common import header, refuse
+from bezel.service.responses import sent_behind
 from bezel.service.server import Server
 
 _ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
@@ -51,6 +52,7 @@ class Observing:
 
         try:
             await self._app(scope, receive, sending)
+            await sent_behind(scope)
         except Exception as error:
             told = ApiError("internal")
             if not exchange.status:

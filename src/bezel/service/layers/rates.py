@@ -12,7 +12,7 @@ from bezel.service.server import Server
 
 
 class Rates:
-    """Whether the server lives may be asked at any rate."""
+    """Whether the server lives may be asked at any rate, and how it is also where the counts cannot be reached."""
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
         self._app, self._limits = app, server.limits
@@ -20,11 +20,13 @@ class Rates:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         if scope["type"] == "http" and not _open(scope):
+            exchange = exchange_of(scope)
             try:
-                await self._limits.request(exchange_of(scope))
+                await self._limits.request(exchange)
             except ApiError as error:
-                await refuse(error, scope, receive, send)
-                return
+                if error.name != "uncounted" or exchange.scope != "metrics":
+                    await refuse(error, scope, receive, send)
+                    return
         await self._app(scope, receive, send)
 
 
