@@ -53,6 +53,12 @@ def test_a_server_that_nobody_or_everybody_could_use_does_not_start(tmp_path: Pa
     assert isinstance(done.exception, InvalidRequestError) and "everybody" in str(done.exception)
 
 
+def children(process_id: int) -> list[int]:
+    """Of all threads of a process."""
+    lists = Path(f"/proc/{process_id}/task").glob("*/children")
+    return [int(each) for text in lists for each in text.read_text().split()]
+
+
 @pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
@@ -65,6 +71,7 @@ def test_a_server_from_the_command_line(tmp_path: Path) -> None:
         chat = {"model": "tiny", "messages": [{"role": "user", "content": "What is 17 + 25?"}]}
         with httpx.Client(timeout=60, trust_env=False) as client:
             answer = client.post(f"{said[1]}/chat/completions", json=chat).json()
+        (engine,) = children(process.pid)
         assert "42" in answer["choices"][0]["message"]["content"]
     finally:
         process.send_signal(signal.SIGTERM)
@@ -72,3 +79,16 @@ def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     assert process.returncode in (0, -signal.SIGTERM)
     (line,) = [json.loads(each) for each in errors.splitlines()]
     assert line["status"] == 200 and "What is" not in errors
+    assert not Path(f"/proc/{engine}").exists(), "the engine's process ends with the server"
+
+
+def test_the_engine_may_run_in_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bezel.backends import opening
+    from bezel.backends.child import backend as child
+    from bezel.cli.serve import _opened
+
+    monkeypatch.setattr(opening, "open_backend", lambda **options: ("here", options))
+    monkeypatch.setattr(child, "open_child", lambda **options: ("apart", options))
+    assert _opened(True, model="tiny") == ("apart", {"model": "tiny"})
+    assert _opened(False, model="tiny") == ("here", {"model": "tiny"})
+

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,6 +46,13 @@ def serve(
     batch_folder: Annotated[
         str | None, typer.Option(help="Folder of files and batches; default: none, and neither is taken.")
     ] = None,
+    engine_process: Annotated[
+        bool | None,
+        typer.Option(
+            "--engine-process/--no-engine-process",
+            help="Run the native engine in a process of its own, which is started again when it crashes; default: yes.",
+        ),
+    ] = None,
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
@@ -66,7 +73,6 @@ def serve(
         from bezel.monitor.settings import MonitorSettings
         from bezel.service.app import create_app
         from bezel.service.settings import ServerSettings
-    from bezel.backends.opening import open_backend
     from bezel.settings import read_settings
 
     flags = {
@@ -84,6 +90,7 @@ def serve(
         "token_limit": token_limit,
         "limits_url": limits_url,
         "batch_folder": batch_folder,
+        "engine_process": engine_process,
     }
     settings = read_settings(ServerSettings, "serve", flags)
     watched = read_settings(MonitorSettings, "monitor", {})
@@ -102,7 +109,8 @@ def serve(
         device=device,
     )
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
-    backends: dict[str, Backend] = {name: open_backend(name, **loading) for name in models or ["tiny"]}
+    apart = settings.engine_process and backend == "native"
+    backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
     app = create_app(settings, backends, watched=watched)
     config = uvicorn.Config(
         app,
@@ -120,6 +128,17 @@ def serve(
     listening.listen(config.backlog)  # who reads the line below may come at once
     _say(settings, list(backends), listening.getsockname()[1])
     uvicorn.Server(config).run([listening])
+
+
+def _opened(apart: bool, **loading: Any) -> Backend:
+    """A backend here, or in a process of its own, whose libraries are then not loaded here too."""
+    if apart:
+        from bezel.backends.child.backend import open_child
+
+        return open_child(**loading)
+    from bezel.backends.opening import open_backend
+
+    return open_backend(**loading)
 
 
 def _check_keys(settings: ServerSettings) -> None:

@@ -70,6 +70,8 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
+    Where it ends so do those backends that are processes (`Supervised`).
+
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from starlette.requests import HTTPConnection
 
-from bezel.backends.interface import Backend
+from bezel.backends.interface import Backend, Supervised
+from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
 from bezel.monitor.settings import MonitorSettings
@@ -45,6 +46,12 @@ class Served:
         """Tokens of prompt and answer together."""
         return int(self.backend.describe()["context"])
 
+    @property
+    def able(self) -> bool:
+        """Whether a request would be taken now."""
+        up = not isinstance(self.backend, Supervised) or self.backend.process_id is not None
+        return up and self.lanes.open
+
 
 class Server:
     """Made once. `keys` and `usage` are None where everybody is answered."""
@@ -68,7 +75,7 @@ class Server:
         self.runner: Runner | None = None
         """While the application runs: what works through the batches."""
         self.usage = None if settings.no_auth else UsageStore(Path(settings.api_key_db))
-        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage)
+        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage, self._memory)
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -83,6 +90,8 @@ class Server:
         """Asks models whether they live: a thread for each, so that one that hangs holds up no other."""
         for name, served in self.models.items():
             self.watch.model(name, served.lanes)
+            if isinstance(served.backend, Supervised):
+                served.backend.tell(partial(self._notice, name))
             self.metrics.watch(
                 name, partial(getattr, served.lanes, "running"), partial(getattr, served.lanes, "waiting")
             )
@@ -94,8 +103,23 @@ class Server:
             raise ApiError("no_model", param="model")
         return found
 
+    def _notice(self, model: str, event: str, detail: str) -> None:
+        """What happens to the process of an engine, for the log and the numbers."""
+        if event == "engine_started":
+            self.metrics.engine_restarts.labels(model).inc()
+        self.log.event(event, detail, model)
+
+    def _memory(self) -> MemoryUse:
+        """Of this process and those of engines together."""
+        uses = [served.backend.memory() for served in self.models.values() if isinstance(served.backend, Supervised)]
+        uses.append(memory_use())
+        return MemoryUse(sum(use.resident for use in uses), sum(use.peak for use in uses))
+
     def close(self) -> None:
-        """Let go of threads and files; streams that still run leave by themselves."""
+        """Let go of threads, files and processes of engines; streams that still run leave by themselves."""
+        for served in self.models.values():
+            if isinstance(served.backend, Supervised):
+                served.backend.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
         self.probing.shutdown(wait=False, cancel_futures=True)

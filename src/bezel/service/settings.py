@@ -37,6 +37,8 @@ class ServerSettings:
     """Answers of a model at once."""
     max_queue: int = 64
     """Requests that wait for a model; more are refused."""
+    engine_process: bool = True
+    """A model of the native engine runs in a process of its own, so that its crash is not the server's."""
     queue_seconds: float = 60.0
     """For which a request waits at most."""
     rate_limit: int = 600
