@@ -155,9 +155,7 @@ def test_a_line_of_a_batch_that_ends_its_engine_again_and_again_is_its_cause(
     body = {"model": "counter", "messages": [{"role": "user", "content": "one"}]}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
     file = live.openai.files.create(file=("a.jsonl", json.dumps(line).encode()), purpose="batch")
-    batch = live.openai.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
+    batch = live.openai.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     wait_until(lambda: live.openai.batches.retrieve(batch.id).status == "completed")
     done = live.openai.batches.retrieve(batch.id)
     good = losses <= _MOST_LOSSES

@@ -46,6 +46,9 @@ def serve(
     batch_folder: Annotated[
         str | None, typer.Option(help="Folder of files and batches; default: none, and neither is taken.")
     ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="Requests that are logged: info (all, the default), warning, error.")
+    ] = None,
     engine_process: Annotated[
         bool | None,
         typer.Option(
@@ -91,9 +94,13 @@ def serve(
         "limits_url": limits_url,
         "batch_folder": batch_folder,
         "engine_process": engine_process,
+        "log_level": log_level,
     }
-    settings = read_settings(ServerSettings, "serve", flags)
-    watched = read_settings(MonitorSettings, "monitor", {})
+
+    def reread() -> tuple[ServerSettings, MonitorSettings]:
+        return read_settings(ServerSettings, "serve", flags), read_settings(MonitorSettings, "monitor", {})
+
+    settings, watched = reread()
     _check_keys(settings)
     loading = options.given(
         level=level,
@@ -111,7 +118,7 @@ def serve(
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     apart = settings.engine_process and backend == "native"
     backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
-    app = create_app(settings, backends, watched=watched)
+    app = create_app(settings, backends, watched=watched, reread=reread)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TextIO
 
 from fastapi import FastAPI
@@ -27,6 +28,7 @@ from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
+from bezel.service.reloading import Reread, on_hangup, reload
 from bezel.service.routes import (
     audio,
     batches,
@@ -67,9 +69,11 @@ def create_app(
     backends: Mapping[str, Backend],
     log: TextIO | None = None,
     watched: MonitorSettings | None = None,
+    reread: Reread | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
+    `reread` gives the settings as they stand now; while the application runs on the main thread SIGHUP has them hold.
     Where it ends so do those backends that are processes (`Supervised`).
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
@@ -82,7 +86,8 @@ def create_app(
         check_routes(app.routes)
         watching = asyncio.ensure_future(server.watch.keep(server.side))
         async with running(server):
-            yield
+            with on_hangup(partial(reload, server, reread) if reread else None):
+                yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         server.close()

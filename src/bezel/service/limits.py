@@ -67,7 +67,8 @@ class Limits:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+        self.settings = settings
+        """Another one holds from the next request on, but for its `limits_url`."""
         try:
             if not settings.limits_url.startswith("async+"):
                 raise ValueError("a store that waits")
@@ -81,7 +82,7 @@ class Limits:
     async def request(self, exchange: Exchange) -> None:
         """Count a request; ApiError "rate" where there were too many."""
         limit = exchange.key.rate_limit if exchange.key else None
-        limit = self._settings.rate_limit if limit is None else limit
+        limit = self.settings.rate_limit if limit is None else limit
         if not limit:
             return
         item = RateLimitItemPerMinute(limit, namespace="requests")
@@ -125,7 +126,7 @@ class Limits:
 
     def _token_limit(self, exchange: Exchange) -> int:
         limit = exchange.key.token_limit if exchange.key else None
-        return self._settings.token_limit if limit is None else limit
+        return self.settings.token_limit if limit is None else limit
 
     async def _window(self, item: RateLimitItemPerMinute, who: str) -> Window:
         expiry = item.get_expiry()

@@ -14,11 +14,15 @@ from bezel.service.exchange import Exchange
 class RequestLog:
     """Writes to `stream` (default: standard error). Neither content nor keys are among what it can write."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, level: str = "info") -> None:
         self._stream = stream or sys.stderr
+        self.level = level
+        """One of `settings.LOG_LEVELS`."""
 
     def write(self, exchange: Exchange) -> None:
-        """One line; fields without a value are left out."""
+        """One line, where the level asks for it; fields without a value are left out."""
+        if (self.level == "warning" and exchange.error is None) or (self.level == "error" and exchange.cause is None):
+            return
         seconds = time.perf_counter() - exchange.started
         fields: dict[str, str | int | float | list[str] | None] = {
             "time": _now(),

@@ -67,7 +67,7 @@ class Server:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
         self.settings = settings
-        self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
+        self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log, settings.log_level)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
         folder = settings.batch_folder
         self.batches = BatchStore(Path(folder), settings.max_stored_bytes) if folder else None
@@ -114,6 +114,17 @@ class Server:
         uses = [served.backend.memory() for served in self.models.values() if isinstance(served.backend, Supervised)]
         uses.append(memory_use())
         return MemoryUse(sum(use.resident for use in uses), sum(use.peak for use in uses))
+
+    def set(self, settings: ServerSettings, monitor: MonitorSettings) -> None:
+        """Have other settings hold from the next request on, those that `reloading.LIVE` names.
+
+        A part that holds a setting of its own gets it here, policies of content among them.
+        """
+        self.settings = self.limits.settings = settings
+        self.log.level = settings.log_level
+        self.watch.set(monitor)
+        for served in self.models.values():
+            served.lanes.set(settings.max_queue, settings.queue_seconds)
 
     def close(self) -> None:
         """Let go of threads, files and processes of engines; streams that still run leave by themselves."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bezel.errors import InvalidRequestError
 
+LOG_LEVELS = ("info", "warning", "error")
+
 
 def default_key_db() -> str:
     """Where keys are kept unless something else is said."""
@@ -57,6 +59,8 @@ class ServerSettings:
     max_batch_lines: int = 50_000
     max_stored_bytes: int = 1 << 30
     """Of all files and results together."""
+    log_level: str = "info"
+    """Which requests are logged: all ("info"), those with an error ("warning"), those that failed here ("error")."""
     slow_reader_seconds: float = 30.0
     """A stream whose reader takes nothing for so long is ended."""
 
@@ -80,6 +84,8 @@ class ServerSettings:
             value = getattr(self, each.name)
             if each.name in ranges and not low <= value <= high:
                 raise InvalidRequestError(f"{each.name} is {value!r}; it must lie between {low} and {high}")
+        if self.log_level not in LOG_LEVELS:
+            raise InvalidRequestError(f"log_level is {self.log_level!r}; choose from {', '.join(LOG_LEVELS)}")
         if self.no_auth and not self.loopback:
             raise InvalidRequestError(
                 f"no_auth with host {self.host!r} would let everybody in; leave one of them out, and create a key with "

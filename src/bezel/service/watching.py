@@ -25,7 +25,7 @@ _GONE = CATALOGUE["gone"].code
 
 
 class Watch:
-    """One for a server; used from its loop. `usage` is None where there are no keys; `memory` is what all of it holds."""
+    """One for a server; used from its loop. `usage` is None where there are no keys; `memory` is what it holds."""
 
     def __init__(
         self,
@@ -42,6 +42,12 @@ class Watch:
         self._unwritten: str | None = None
         self._probes: dict[str, asyncio.Task[float]] = {}
         metrics.memory(lambda: memory().resident, self._machine)
+
+    def set(self, settings: MonitorSettings) -> None:
+        """Watch for other thresholds from now on; the window stays as long as it is."""
+        self.settings = settings
+        for alert in self._alerts.set(settings):
+            self._metrics.alert.remove(alert)
 
     def model(self, name: str, lanes: Lanes) -> None:
         """Look at a model too."""

@@ -31,7 +31,7 @@ def _extended(value: Any) -> Any:
     if hasattr(value, "getbands"):
         return picture_of(value)
     raise InvalidRequestError(
-        f"a {type(value).__name__} cannot be sent to the engine; send texts, numbers, paths, bytes, arrays or PIL images"
+        f"a {type(value).__name__} cannot be sent to the engine; send texts, numbers, paths, bytes, arrays, PIL images"
     )
 
 
