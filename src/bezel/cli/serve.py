@@ -13,6 +13,7 @@ from bezel.cli.extras import explained
 if TYPE_CHECKING:
     from bezel.backends.interface import Backend
     from bezel.service.settings import ServerSettings
+    from bezel.service.tracing import Tracing
 
 _GRACE_SECONDS = 30
 _KEEP_SECONDS = 30  # longer than clients keep idle connections, so that none is closed under a request
@@ -48,6 +49,10 @@ def serve(
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="Requests that are logged: info (all, the default), warning, error.")
+    ] = None,
+    tracing: Annotated[
+        bool | None,
+        typer.Option("--tracing", help="Send OpenTelemetry spans of requests to models, as OTEL_... say; no content."),
     ] = None,
     engine_process: Annotated[
         bool | None,
@@ -95,6 +100,7 @@ def serve(
         "batch_folder": batch_folder,
         "engine_process": engine_process,
         "log_level": log_level,
+        "tracing": tracing,
     }
 
     def reread() -> tuple[ServerSettings, MonitorSettings]:
@@ -102,6 +108,7 @@ def serve(
 
     settings, watched = reread()
     _check_keys(settings)
+    tracing_to = _tracing() if settings.tracing else None
     loading = options.given(
         level=level,
         context=context,
@@ -118,7 +125,7 @@ def serve(
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     apart = settings.engine_process and backend == "native"
     backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
-    app = create_app(settings, backends, watched=watched, reread=reread)
+    app = create_app(settings, backends, watched=watched, reread=reread, tracing=tracing_to)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -135,6 +142,13 @@ def serve(
     listening.listen(config.backlog)  # who reads the line below may come at once
     _say(settings, list(backends), listening.getsockname()[1])
     uvicorn.Server(config).run([listening])
+
+
+def _tracing() -> Tracing:
+    with explained("otel"):
+        from bezel.service.tracing import Tracing
+
+        return Tracing.from_environment()
 
 
 def _opened(apart: bool, **loading: Any) -> Backend:

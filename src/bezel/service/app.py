@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -48,6 +48,9 @@ from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from bezel.service.tracing import Tracing
+
 
 def layers(server: Server) -> list[Middleware]:
     """The security design, as far as it needs no body: the first sees a request first and its answer last."""
@@ -70,16 +73,18 @@ def create_app(
     log: TextIO | None = None,
     watched: MonitorSettings | None = None,
     reread: Reread | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
     `reread` gives the settings as they stand now; while the application runs on the main thread SIGHUP has them hold.
+    Requests to models are traced where there is `tracing`, which it closes.
     Where it ends so do those backends that are processes (`Supervised`).
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log, watched)
+    server = Server(settings, backends, int(time.time()), log, watched, tracing)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

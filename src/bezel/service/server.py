@@ -18,6 +18,7 @@ from bezel.monitor.metrics import Metrics
 from bezel.monitor.settings import MonitorSettings
 from bezel.service.batches.store import BatchStore
 from bezel.service.errors import ApiError
+from bezel.service.exchange import Exchange
 from bezel.service.keys import KeyStore
 from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
@@ -28,6 +29,7 @@ from bezel.service.watching import Watch
 
 if TYPE_CHECKING:
     from bezel.service.batches.runner import Runner
+    from bezel.service.tracing import Tracing
 
 _SIDE_THREADS = 4
 
@@ -63,10 +65,11 @@ class Server:
         created: int,
         log: TextIO | None = None,
         monitor: MonitorSettings | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
-        self.settings = settings
+        self.settings, self.tracing = settings, tracing
         self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log, settings.log_level)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
         folder = settings.batch_folder
@@ -103,6 +106,12 @@ class Server:
             raise ApiError("no_model", param="model")
         return found
 
+    def note(self, exchange: Exchange) -> None:
+        """Write down a request that has ended: in the log, and as a span where requests are traced."""
+        self.log.write(exchange)
+        if self.tracing is not None:
+            self.tracing.record(exchange)
+
     def _notice(self, model: str, event: str, detail: str) -> None:
         """What happens to the process of an engine, for the log and the numbers."""
         if event == "engine_started":
@@ -131,6 +140,8 @@ class Server:
         for served in self.models.values():
             if isinstance(served.backend, Supervised):
                 served.backend.close()
+        if self.tracing is not None:
+            self.tracing.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
         self.probing.shutdown(wait=False, cancel_futures=True)

@@ -41,6 +41,8 @@ class ServerSettings:
     """Requests that wait for a model; more are refused."""
     engine_process: bool = True
     """A model of the native engine runs in a process of its own, so that its crash is not the server's."""
+    tracing: bool = False
+    """Send a span of OpenTelemetry for each request to a model, as the environment's OTEL_* say."""
     queue_seconds: float = 60.0
     """For which a request waits at most."""
     rate_limit: int = 600

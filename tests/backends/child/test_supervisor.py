@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bezel.backends.child.backend import ChildBackend, open_child
+from bezel.backends.child.process import Ended
 from bezel.backends.interface import Embedder, Request
 from bezel.errors import EngineLostError, EngineStartingError, InvalidRequestError, UnknownModelError
 from bezel.generation.sampling import Sampling
@@ -134,6 +135,16 @@ def test_closing_ends_the_process_and_what_runs(folder: Path) -> None:
         list(stream)
     with pytest.raises(EngineStartingError):
         backend.health()
+
+
+def test_closing_a_stream_ends_it_in_the_engine(backend: ChildBackend) -> None:
+    stream, seen = backend.stream(LONG), 0
+    next(stream)
+    stream.close()
+    assert stream._asked is not None
+    while not isinstance(stream._asked.answers.get(timeout=60), Ended):
+        seen += 1
+    assert seen < 4000, "it would go on for 8000 tokens"
 
 
 def test_a_process_that_hangs_is_ended_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ async def answer(
             raise refused from None
         reply = refused.body(exchange.request_id)
     finally:
-        server.log.write(exchange)
+        server.note(exchange)
     response = {"status_code": exchange.status, "request_id": exchange.request_id, "body": msgspec.Raw(reply)}
     line = {"id": exchange.request_id, "custom_id": custom_id, "response": response, "error": None}
     return msgspec.json.encode(line), exchange.status == 200

@@ -66,7 +66,7 @@ class Runner:
         except Exception as error:  # of ours: the log has its place
             exchange, refused = Exchange(f"req_{secrets.token_hex(12)}", "POST", route="/v1/batches"), told(error)
             exchange.failed(error, refused)
-            self._server.log.write(exchange)
+            self._server.note(exchange)
             await self._persist(self._store.end, batch.id, "failed", _listed(refused))
 
     async def _validate(self, batch: Batch) -> None:
