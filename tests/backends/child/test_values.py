@@ -95,6 +95,29 @@ def test_messages_come_whole_however_they_are_cut() -> None:
     os.close(back)
 
 
+def test_threads_send_whole_messages_in_their_own_order() -> None:
+    ours, theirs = os.pipe()
+    sender, reader = Pipe(os.dup(ours), theirs), Pipe(ours, os.dup(theirs))
+
+    def send(number: int) -> None:
+        for place in range(200):
+            sender.send(framed(number, Tag.VALUE, f"{place}" * 50))
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    messages, seen = reader.messages(), {number: list[int]() for number in range(8)}
+    for _ in range(8 * 200):
+        message = next(messages)
+        text = decoder(str).decode(message.body)
+        seen[message.number].append(int(text[: len(text) // 50]))
+    for thread in threads:
+        thread.join()
+    assert all(places == list(range(200)) for places in seen.values())
+    sender.close()
+    reader.close()
+
+
 def test_a_length_that_cannot_be_is_refused() -> None:
     ours, theirs = os.pipe()
     os.write(theirs, b"\xff\xff\xff\xff1234")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -118,14 +119,22 @@ class Pipe:
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write = read, write
+        self._waiting: deque[bytes] = deque()
         self._turn = threading.Lock()
 
     def send(self, frame: bytes) -> None:
-        """Write all of it; waits for the other side to read. OSError where there is none."""
-        with self._turn:
-            rest = memoryview(frame)
-            while rest:
-                rest = rest[os.write(self._write, rest) :]
+        """Write it, or leave it to the thread that writes now, which takes what has come meanwhile in one go.
+
+        Raises OSError where the other side is gone.
+        """
+        self._waiting.append(frame)
+        while self._waiting and self._turn.acquire(blocking=False):
+            try:
+                rest = memoryview(b"".join(self._waiting.popleft() for _ in range(len(self._waiting))))
+                while rest:
+                    rest = rest[os.write(self._write, rest) :]
+            finally:
+                self._turn.release()
 
     def messages(self) -> Iterator[Message]:
         """Until the other side ends. Raises ValueError and msgspec.MsgspecError for what is no message."""
