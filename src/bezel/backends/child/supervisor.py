@@ -101,5 +101,5 @@ class Supervisor:
     def _started(self) -> Child:
         self._child = child = Child(self._options)
         if self._closing.is_set():  # `close` may have ended the one before
-            child.close_pipe()
+            child.kill()
         return child
