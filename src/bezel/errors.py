@@ -78,6 +78,24 @@ class OverloadedError(EndpointError):
         self.retry_after = retry_after
 
 
+class EngineError(BezelError, RuntimeError):
+    """An engine in a process of its own failed in a way that has no error of ours."""
+
+
+class EngineLostError(EngineError):
+    """The process of an engine ended while it worked on this; another is started. Ask again."""
+
+    retry_after: float = 1.0
+
+
+class EngineStartingError(EngineError):
+    """The process of an engine is being started, which takes `retry_after` seconds or so."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class StorageError(BezelError, OSError):
     """A folder cannot be written, or the disk is full."""
 

@@ -53,10 +53,18 @@ def test_a_server_that_nobody_or_everybody_could_use_does_not_start(tmp_path: Pa
     assert isinstance(done.exception, InvalidRequestError) and "everybody" in str(done.exception)
 
 
+def children(process_id: int) -> list[int]:
+    """Of all threads of a process."""
+    lists = Path(f"/proc/{process_id}/task").glob("*/children")
+    return [int(each) for text in lists for each in text.read_text().split()]
+
+
 @pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BEZEL_MAX_QUEUE": "3"})
+    environment = {**os.environ, "BEZEL_MAX_QUEUE": "3", "BEZEL_CONFIG": str(tmp_path / "bezel.toml")}
+    (tmp_path / "bezel.toml").write_text("")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     try:
         assert "WARNING: no keys" in process.stderr.readline()
@@ -65,10 +73,26 @@ def test_a_server_from_the_command_line(tmp_path: Path) -> None:
         chat = {"model": "tiny", "messages": [{"role": "user", "content": "What is 17 + 25?"}]}
         with httpx.Client(timeout=60, trust_env=False) as client:
             answer = client.post(f"{said[1]}/chat/completions", json=chat).json()
+        (engine,) = children(process.pid)
+        (tmp_path / "bezel.toml").write_text("[serve]\nrate_limit = 7\nport = 1")
+        process.send_signal(signal.SIGHUP)
+        request, reloaded = (json.loads(process.stderr.readline()) for _ in range(2))
         assert "42" in answer["choices"][0]["message"]["content"]
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode in (0, -signal.SIGTERM)
-    (line,) = [json.loads(each) for each in errors.splitlines()]
-    assert line["status"] == 200 and "What is" not in errors
+    assert errors == "" and request["status"] == 200 and "What is" not in str(request)
+    assert reloaded["event"] == "settings_reloaded" and reloaded["detail"] == "changed: rate_limit"
+    assert not Path(f"/proc/{engine}").exists(), "the engine's process ends with the server"
+
+
+def test_the_engine_may_run_in_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bezel.backends import opening
+    from bezel.backends.child import backend as child
+    from bezel.cli.serve import _opened
+
+    monkeypatch.setattr(opening, "open_backend", lambda **options: ("here", options))
+    monkeypatch.setattr(child, "open_child", lambda **options: ("apart", options))
+    assert _opened(True, model="tiny") == ("apart", {"model": "tiny"})
+    assert _opened(False, model="tiny") == ("here", {"model": "tiny"})

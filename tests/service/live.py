@@ -38,13 +38,18 @@ class Live:
         folder: Path,
         backends: Mapping[str, Backend] | None = None,
         watched: Mapping[str, float] | None = None,
+        tracing: Any = None,
         **settings: Any,
     ) -> None:
         self.counter = CounterBackend()
         self.log_text = io.StringIO()
         chosen = ServerSettings(**{"port": 0, "api_key_db": str(folder / "keys.sqlite3"), **settings})
         self.app = create_app(
-            chosen, backends or {"counter": self.counter}, self.log_text, MonitorSettings(**(watched or {}))
+            chosen,
+            backends or {"counter": self.counter},
+            self.log_text,
+            MonitorSettings(**(watched or {})),
+            tracing=tracing,
         )
         self.server: Server = self.app.state.server
         self.secret = self.server.keys.create("all", SCOPES)[0] if self.server.keys else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -202,3 +202,25 @@ class Hearer(Protocol):
 
         Raises UnsupportedInputError where the model has none, MediaError where the recording cannot be read.
         """
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """An engine in a process of its own, which is started again when it ends."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process; None while there is none that answers."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+
+    def memory(self) -> MemoryUse:
+        """What the process holds."""
+
+    def tell(self, notice: Callable[[str, str], None]) -> None:
+        """Call `notice` with what happens to the process, and how, from now on; on a thread of its own."""
+
+    def close(self) -> None:
+        """End the process and what still runs there."""

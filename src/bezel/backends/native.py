@@ -166,6 +166,11 @@ class NativeBackend:
         for tower in self._towers.values():
             tower.release()
 
+    @property
+    def ears(self) -> Hearing | None:
+        """What hears; None where the model does not."""
+        return self._hearing
+
     def sound(self, source: Any, sources: Sources) -> tuple[Sound, Hearing]:
         """The samples of a recording of any length, at the rate of the ears that come with it.
 

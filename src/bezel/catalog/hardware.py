@@ -34,21 +34,23 @@ def probe() -> Machine:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes that this process holds, and the most that it has held. Where the system tells the peak alone, both are."""
+    """Bytes that a process holds, and the most that it has held. Where the system tells the peak alone, both are."""
 
     resident: int
     peak: int
 
 
-def memory_use() -> MemoryUse:
-    """What the system says of this process now."""
+def memory_use(process_id: int | None = None) -> MemoryUse:
+    """What the system says now of a process, or of this one; of another 0 where it says nothing."""
     found = {}
-    for line in _text("/proc/self/status").splitlines():
+    for line in _text(f"/proc/{process_id or 'self'}/status").splitlines():
         name, _, rest = line.partition(":")
         if name in ("VmRSS", "VmHWM"):
             found[name] = int(rest.split()[0]) * 1024
     if len(found) == 2:
         return MemoryUse(found["VmRSS"], found["VmHWM"])
+    if process_id is not None:
+        return MemoryUse(0, 0)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from bezel.cli.extras import explained
 if TYPE_CHECKING:
     from bezel.backends.interface import Backend
     from bezel.service.settings import ServerSettings
+    from bezel.service.tracing import Tracing
 
 
 def serve(
@@ -43,6 +44,20 @@ def serve(
     batch_folder: Annotated[
         str | None, typer.Option(help="Folder of files and batches; default: none, and neither is taken.")
     ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="Requests that are logged: info (all, the default), warning, error.")
+    ] = None,
+    tracing: Annotated[
+        bool | None,
+        typer.Option("--tracing", help="Send OpenTelemetry spans of requests to models, as OTEL_... say; no content."),
+    ] = None,
+    engine_process: Annotated[
+        bool | None,
+        typer.Option(
+            "--engine-process/--no-engine-process",
+            help="Run the native engine in a process of its own, which is started again when it crashes; default: yes.",
+        ),
+    ] = None,
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
@@ -64,7 +79,6 @@ def serve(
         from bezel.service.app import create_app
         from bezel.service.listening import configuration
         from bezel.service.settings import ServerSettings
-    from bezel.backends.opening import open_backend
     from bezel.settings import read_settings
 
     flags = {
@@ -82,10 +96,17 @@ def serve(
         "token_limit": token_limit,
         "limits_url": limits_url,
         "batch_folder": batch_folder,
+        "engine_process": engine_process,
+        "log_level": log_level,
+        "tracing": tracing,
     }
-    settings = read_settings(ServerSettings, "serve", flags)
-    watched = read_settings(MonitorSettings, "monitor", {})
+
+    def reread() -> tuple[ServerSettings, MonitorSettings]:
+        return read_settings(ServerSettings, "serve", flags), read_settings(MonitorSettings, "monitor", {})
+
+    settings, watched = reread()
     _check_keys(settings)
+    tracing_to = _tracing() if settings.tracing else None
     loading = options.given(
         level=level,
         context=context,
@@ -100,13 +121,32 @@ def serve(
         device=device,
     )
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
-    backends: dict[str, Backend] = {name: open_backend(name, **loading) for name in models or ["tiny"]}
-    app = create_app(settings, backends, watched=watched)
+    apart = settings.engine_process and backend == "native"
+    backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
+    app = create_app(settings, backends, watched=watched, reread=reread, tracing=tracing_to)
     config = configuration(app, settings)
     listening = config.bind_socket()
     listening.listen(config.backlog)  # who reads the line below may come at once
     _say(settings, list(backends), listening.getsockname()[1])
     uvicorn.Server(config).run([listening])
+
+
+def _tracing() -> Tracing:
+    with explained("otel"):
+        from bezel.service.tracing import Tracing
+
+        return Tracing.from_environment()
+
+
+def _opened(apart: bool, **loading: Any) -> Backend:
+    """A backend here, or in a process of its own, whose libraries are then not loaded here too."""
+    if apart:
+        from bezel.backends.child.backend import open_child
+
+        return open_child(**loading)
+    from bezel.backends.opening import open_backend
+
+    return open_backend(**loading)
 
 
 def _check_keys(settings: ServerSettings) -> None:

@@ -116,6 +116,15 @@ class Alerts:
         self._rules, self._after, self._clock = rules(settings), settings.alert_after_seconds, clock
         self._since: dict[str, float] = {}
 
+    def set(self, settings: MonitorSettings) -> list[str]:
+        """Evaluate other thresholds from now on; what is passed stays passed. The names that are no longer watched."""
+        before = {rule.name for rule in self._rules}
+        self._rules, self._after = rules(settings), settings.alert_after_seconds
+        left = sorted(before - {rule.name for rule in self._rules})
+        for name in left:
+            self._since.pop(name, None)
+        return left
+
     def evaluate(self, summary: Summary) -> Sequence[Alert]:
         """Every alert as it stands with this summary."""
         now = self._clock()

@@ -67,6 +67,9 @@ class Metrics:
         self.queue_seconds = Histogram(
             "bezel_request_queue_time_seconds", "Waiting for a lane.", model, buckets=_LONG, registry=registry
         )
+        self.engine_restarts = Counter(
+            "bezel_engine_restarts", "Engines that were started again after they ended.", model, registry=registry
+        )
         self._running = Gauge("bezel_num_requests_running", "Answers being produced.", model, registry=registry)
         self._waiting = Gauge("bezel_num_requests_waiting", "Requests that wait.", model, registry=registry)
 

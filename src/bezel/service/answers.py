@@ -84,6 +84,7 @@ class Answers:
         self._last = [0.0] * len(requests)
         self._produced = [0] * len(requests)
         self.usages: list[Usage | None] = [None] * len(requests)
+        self._reasons = [""] * len(requests)
         self._prompts = [id(r.messages if r.prompt is None else r.prompt) for r in requests]
         patience = server.settings.slow_reader_seconds
         self._runs = [
@@ -134,6 +135,7 @@ class Answers:
         if all(self.usages):  # the threads are leaving: whoever asks next finds the lanes free
             await asyncio.shield(self._left)
         exchange, metrics, name = self._exchange, self._server.metrics, self._served.name
+        exchange.finish_reasons = tuple(reason for reason in self._reasons if reason)
         exchange.completion_tokens = self.completion_tokens
         exchange.prompt_tokens, exchange.cached_tokens = self.prompt_tokens, self.cached_tokens
         await self._server.limits.settle(self._reservation, self._used())
@@ -173,7 +175,7 @@ class Answers:
         now, metrics, name = time.perf_counter(), self._server.metrics, self._served.name
         if isinstance(event, Finish):
             self._ended += 1
-            self.usages[index] = event.usage
+            self.usages[index], self._reasons[index] = event.usage, event.reason
             metrics.finished.labels(name, event.reason).inc()
             return
         if self._exchange.first_token_seconds is None:

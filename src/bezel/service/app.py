@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TextIO
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -27,6 +28,7 @@ from bezel.service.layers.kinds import Kinds
 from bezel.service.layers.observing import Observing
 from bezel.service.layers.rates import Rates
 from bezel.service.refusals import handle_errors
+from bezel.service.reloading import Reread, on_hangup, reload
 from bezel.service.routes import (
     audio,
     batches,
@@ -45,6 +47,9 @@ from bezel.service.routes import (
 from bezel.service.scopes import check_routes
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from bezel.service.tracing import Tracing
 
 
 def layers(server: Server) -> list[Middleware]:
@@ -67,20 +72,27 @@ def create_app(
     backends: Mapping[str, Backend],
     log: TextIO | None = None,
     watched: MonitorSettings | None = None,
+    reread: Reread | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
+
+    `reread` gives the settings as they stand now; while the application runs on the main thread SIGHUP has them hold.
+    Requests to models are traced where there is `tracing`, which it closes.
+    Where it ends so do those backends that are processes (`Supervised`).
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log, watched)
+    server = Server(settings, backends, int(time.time()), log, watched, tracing)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         check_routes(app.routes)
         watching = asyncio.ensure_future(server.watch.keep(server.side))
         async with running(server):
-            yield
+            with on_hangup(partial(reload, server, reread) if reread else None):
+                yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await server.limits.close()

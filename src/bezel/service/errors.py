@@ -6,6 +6,7 @@ CONTENT_FILTERED, RESPONSE_FILTERED, GENERATION_ERROR.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,12 @@ CATALOGUE = {
     "waited": Kind(503, _SERVER, "server_overloaded", "The request has waited too long; try again later."),
     "uncounted": Kind(503, _SERVER, "limits_unavailable", "Limits cannot be counted now; try again later."),
     "unavailable": Kind(503, _SERVER, "model_unavailable", "The model cannot answer now; try again later."),
+    "engine_lost": Kind(
+        503, _SERVER, "model_unavailable", "The model's engine ended in the middle and is started again; ask again."
+    ),
+    "engine_starting": Kind(
+        503, _SERVER, "model_unavailable", "The model's engine is being started again; try again soon."
+    ),
     "storage": Kind(507, _SERVER, "storage_error", "The server's storage is full or cannot be used."),
     "slow_reader": Kind(408, _INVALID, "reader_too_slow", "The stream was not read in time and is cut off."),
 }
@@ -85,6 +92,9 @@ CAUSES: Mapping[type[bezel.BezelError], str] = {
     bezel.EndpointError: "unavailable",
     bezel.AccessDeniedError: "unavailable",
     bezel.OverloadedError: "full",
+    bezel.EngineError: "generation",
+    bezel.EngineLostError: "engine_lost",
+    bezel.EngineStartingError: "engine_starting",
     bezel.StorageError: "storage",
     bezel.TemplateError: "template",
     bezel.KernelLibraryError: "unavailable",
@@ -127,8 +137,13 @@ class ApiError(Exception):
 
 
 def told(error: Exception) -> ApiError:
-    """What a client is told of an exception: an ApiError's own entry, that of bezel's errors, or "internal"."""
+    """What a client is told of an exception: an ApiError's own entry, that of bezel's errors, or "internal".
+
+    Where the error says when to ask again, so does `retry-after`.
+    """
     if isinstance(error, ApiError):
         return error
     name = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), "internal")
-    return ApiError(name, str(error).encode("utf-8", "replace").decode())
+    wait = getattr(error, "retry_after", None)
+    headers = {} if wait is None else {"retry-after": str(max(1, math.ceil(wait)))}
+    return ApiError(name, str(error).encode("utf-8", "replace").decode(), headers=headers)

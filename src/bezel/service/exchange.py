@@ -37,6 +37,12 @@ class Exchange:
     changes: tuple[str, ...] = ()
     error: str | None = None
     cause: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    """Of the answers, in their order."""
+    server: tuple[str, int] = ("", 0)
+    """The address at which it came."""
+    trace: dict[str, str] = field(default_factory=dict)
+    """Headers that say what it belongs to, where requests are traced."""
     headers: dict[str, str] = field(default_factory=dict)
 
     @property

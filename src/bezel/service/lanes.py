@@ -22,6 +22,10 @@ class Lanes:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._mean = 1.0  # seconds for which a lane was held, of late
 
+    def set(self, most: int, seconds: float) -> None:
+        """Let others wait than now, for another time; those who wait already go on."""
+        self._most, self._seconds = most, seconds
+
     @property
     def running(self) -> int:
         """Lanes that are taken."""

@@ -35,7 +35,8 @@ class Limits:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+        self.settings = settings
+        """Another one holds from the next request on, but for its `limits_url`."""
         self._store = _store(settings.limits_url)
         self.unsettled = 0
         """Tokens that should have been given back while the counts could not be reached."""
@@ -43,7 +44,7 @@ class Limits:
     async def request(self, exchange: Exchange) -> None:
         """Count a request; ApiError "rate" where there were too many."""
         limit = exchange.key.rate_limit if exchange.key else None
-        limit = self._settings.rate_limit if limit is None else limit
+        limit = self.settings.rate_limit if limit is None else limit
         if not limit:
             return
         taken = await self._store.take(f"requests:{exchange.who}", limit, 1)
@@ -89,7 +90,7 @@ class Limits:
 
     def _token_limit(self, exchange: Exchange) -> int:
         limit = exchange.key.token_limit if exchange.key else None
-        return self._settings.token_limit if limit is None else limit
+        return self.settings.token_limit if limit is None else limit
 
 
 def _store(url: str) -> Store:

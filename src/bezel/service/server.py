@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from starlette.requests import HTTPConnection
 
-from bezel.backends.interface import Backend
+from bezel.backends.interface import Backend, Supervised
+from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
 from bezel.monitor.settings import MonitorSettings
 from bezel.service.batches.store import BatchStore
 from bezel.service.errors import ApiError
+from bezel.service.exchange import Exchange
 from bezel.service.keys import KeyStore
 from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
@@ -27,6 +29,7 @@ from bezel.service.watching import Watch
 
 if TYPE_CHECKING:
     from bezel.service.batches.runner import Runner
+    from bezel.service.tracing import Tracing
 
 _SIDE_THREADS = 4
 
@@ -45,6 +48,12 @@ class Served:
         """Tokens of prompt and answer together."""
         return int(self.backend.describe()["context"])
 
+    @property
+    def able(self) -> bool:
+        """Whether a request would be taken now."""
+        up = not isinstance(self.backend, Supervised) or self.backend.process_id is not None
+        return up and self.lanes.open
+
 
 class Server:
     """Made once. `keys` and `usage` are None where everybody is answered."""
@@ -56,11 +65,12 @@ class Server:
         created: int,
         log: TextIO | None = None,
         monitor: MonitorSettings | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
-        self.settings = settings
-        self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log)
+        self.settings, self.tracing = settings, tracing
+        self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log, settings.log_level)
         self.metrics.unsettled(lambda: self.limits.unsettled)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
         folder = settings.batch_folder
@@ -69,7 +79,7 @@ class Server:
         self.runner: Runner | None = None
         """While the application runs: what works through the batches."""
         self.usage = None if settings.no_auth else UsageStore(Path(settings.api_key_db))
-        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage)
+        self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage, self._memory)
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -84,6 +94,8 @@ class Server:
         """Asks models whether they live: a thread for each, so that one that hangs holds up no other."""
         for name, served in self.models.items():
             self.watch.model(name, served.lanes)
+            if isinstance(served.backend, Supervised):
+                served.backend.tell(partial(self._notice, name))
             self.metrics.watch(
                 name, partial(getattr, served.lanes, "running"), partial(getattr, served.lanes, "waiting")
             )
@@ -95,8 +107,42 @@ class Server:
             raise ApiError("no_model", param="model")
         return found
 
+    def note(self, exchange: Exchange) -> None:
+        """Write down a request that has ended: in the log, and as a span where requests are traced."""
+        self.log.write(exchange)
+        if self.tracing is not None:
+            self.tracing.record(exchange)
+
+    def _notice(self, model: str, event: str, detail: str) -> None:
+        """What happens to the process of an engine, for the log and the numbers."""
+        if event == "engine_started":
+            self.metrics.engine_restarts.labels(model).inc()
+        self.log.event(event, detail, model)
+
+    def _memory(self) -> MemoryUse:
+        """Of this process and those of engines together."""
+        uses = [served.backend.memory() for served in self.models.values() if isinstance(served.backend, Supervised)]
+        uses.append(memory_use())
+        return MemoryUse(sum(use.resident for use in uses), sum(use.peak for use in uses))
+
+    def set(self, settings: ServerSettings, monitor: MonitorSettings) -> None:
+        """Have other settings hold from the next request on, those that `reloading.LIVE` names.
+
+        A part that holds a setting of its own gets it here, policies of content among them.
+        """
+        self.settings = self.limits.settings = settings
+        self.log.level = settings.log_level
+        self.watch.set(monitor)
+        for served in self.models.values():
+            served.lanes.set(settings.max_queue, settings.queue_seconds)
+
     def close(self) -> None:
-        """Let go of threads and files; streams that still run leave by themselves."""
+        """Let go of threads, files and processes of engines; streams that still run leave by themselves."""
+        for served in self.models.values():
+            if isinstance(served.backend, Supervised):
+                served.backend.close()
+        if self.tracing is not None:
+            self.tracing.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
         self.probing.shutdown(wait=False, cancel_futures=True)

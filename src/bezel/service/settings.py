@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bezel.errors import InvalidRequestError
 
+LOG_LEVELS = ("info", "warning", "error")
+
 
 def default_key_db() -> str:
     """Where keys are kept unless something else is said."""
@@ -37,6 +39,10 @@ class ServerSettings:
     """Answers of a model at once."""
     max_queue: int = 64
     """Requests that wait for a model; more are refused."""
+    engine_process: bool = True
+    """A model of the native engine runs in a process of its own, so that its crash is not the server's."""
+    tracing: bool = False
+    """Send a span of OpenTelemetry for each request to a model, as the environment's OTEL_* say."""
     queue_seconds: float = 60.0
     """For which a request waits at most."""
     rate_limit: int = 600
@@ -55,6 +61,8 @@ class ServerSettings:
     max_batch_lines: int = 50_000
     max_stored_bytes: int = 1 << 30
     """Of all files and results together."""
+    log_level: str = "info"
+    """Which requests are logged: all ("info"), those with an error ("warning"), those that failed here ("error")."""
     slow_reader_seconds: float = 30.0
     """A stream whose reader takes nothing for so long is ended."""
 
@@ -78,6 +86,8 @@ class ServerSettings:
             value = getattr(self, each.name)
             if each.name in ranges and not low <= value <= high:
                 raise InvalidRequestError(f"{each.name} is {value!r}; it must lie between {low} and {high}")
+        if self.log_level not in LOG_LEVELS:
+            raise InvalidRequestError(f"log_level is {self.log_level!r}; choose from {', '.join(LOG_LEVELS)}")
         if self.no_auth and not self.loopback:
             raise InvalidRequestError(
                 f"no_auth with host {self.host!r} would let everybody in; leave one of them out, and create a key with "

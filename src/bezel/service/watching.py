@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from bezel.backends.interface import Backend
-from bezel.catalog.hardware import memory_use, probe
+from bezel.catalog.hardware import MemoryUse, memory_use, probe
 from bezel.errors import StorageError
 from bezel.monitor.alerts import Alert, Alerts
 from bezel.monitor.health import Health, Probe, judged, together
@@ -25,16 +25,29 @@ _GONE = CATALOGUE["gone"].code
 
 
 class Watch:
-    """One for a server; used from its loop. `usage` is None where there are no keys."""
+    """One for a server; used from its loop. `usage` is None where there are no keys; `memory` is what it holds."""
 
-    def __init__(self, settings: MonitorSettings, metrics: Metrics, usage: UsageStore | None) -> None:
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        metrics: Metrics,
+        usage: UsageStore | None,
+        memory: Callable[[], MemoryUse] = memory_use,
+    ) -> None:
+        self._memory = memory
         self.settings, self._metrics, self._usage = settings, metrics, usage
         self._recent, self._alerts = Recent(settings.alert_window_seconds), Alerts(settings)
         self._lanes: dict[str, Lanes] = {}
         self._machine = probe().memory
         self._unwritten: str | None = None
         self._probes: dict[str, asyncio.Task[float]] = {}
-        metrics.memory(lambda: memory_use().resident, self._machine)
+        metrics.memory(lambda: memory().resident, self._machine)
+
+    def set(self, settings: MonitorSettings) -> None:
+        """Watch for other thresholds from now on; the window stays as long as it is."""
+        self.settings = settings
+        for alert in self._alerts.set(settings):
+            self._metrics.alert.remove(alert)
 
     def model(self, name: str, lanes: Lanes) -> None:
         """Look at a model too."""
@@ -73,7 +86,7 @@ class Watch:
     def look(self) -> tuple[Summary, Sequence[Alert]]:
         """How things are; the alerts are those of now."""
         models = [Load(name, lanes.running, lanes.waiting, lanes.width) for name, lanes in self._lanes.items()]
-        memory = memory_use()
+        memory = self._memory()
         for level, value in (
             ("running", sum(model.running for model in models)),
             ("waiting", sum(model.waiting for model in models)),

@@ -72,10 +72,13 @@ def read_lines(content: bytes, endpoint: str, most: int) -> tuple[list[tuple[str
     return list(found.items()), errors
 
 
-async def answer(server: Server, key: Key | None, endpoint: str, custom_id: str, body: bytes) -> tuple[bytes, bool]:
+async def answer(
+    server: Server, key: Key | None, endpoint: str, custom_id: str, body: bytes, again: bool = True
+) -> tuple[bytes, bool]:
     """The result of a line, as a line of JSON, and whether it is an answer.
 
-    Raises ApiError where it should be tried again later, in the seconds that its `retry-after` says.
+    Raises ApiError where it should be tried again later, in the seconds that its `retry-after` says. Without `again`
+    the end of the engine in the middle of the line is its result: it may be what ends it.
     """
     exchange = Exchange(f"batch_req_{secrets.token_hex(12)}", "POST", route=endpoint, key=key, client="batch")
     kind, complete = _KINDS[endpoint]
@@ -93,11 +96,12 @@ async def answer(server: Server, key: Key | None, endpoint: str, custom_id: str,
         refused = told(error)
         exchange.failed(error, refused)
         exchange.status = refused.kind.status
-        if "retry-after" in refused.headers or refused.name in ("full", "waited"):
+        later = "retry-after" in refused.headers or refused.name in ("full", "waited")
+        if later and (again or refused.name != "engine_lost"):
             raise refused from None
         reply = refused.body(exchange.request_id)
     finally:
-        server.log.write(exchange)
+        server.note(exchange)
     response = {"status_code": exchange.status, "request_id": exchange.request_id, "body": msgspec.Raw(reply)}
     line = {"id": exchange.request_id, "custom_id": custom_id, "response": response, "error": None}
     return msgspec.json.encode(line), exchange.status == 200

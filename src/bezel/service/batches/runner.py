@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 EVERYBODY = "everybody"
 """The owner where there are no keys."""
 _LONGEST_WAIT = 30.0
+_MOST_LOSSES = 2
+"""So often a line is begun anew after its engine ended; the next time it counts as the cause."""
 
 
 class Ended(Exception):
@@ -64,7 +66,7 @@ class Runner:
         except Exception as error:  # of ours: the log has its place
             exchange, refused = Exchange(f"req_{secrets.token_hex(12)}", "POST", route="/v1/batches"), told(error)
             exchange.failed(error, refused)
-            self._server.log.write(exchange)
+            self._server.note(exchange)
             await self._persist(self._store.end, batch.id, "failed", _listed(refused))
 
     async def _validate(self, batch: Batch) -> None:
@@ -99,12 +101,16 @@ class Runner:
 
     async def _line(self, batch: Batch, number: int) -> None:
         custom_id, body = await self._call(self._store.line, batch.id, number)
+        losses = 0
         while True:
             key = await self._may_go_on(batch)
             try:
-                result, good = await answer(self._server, key, batch.endpoint, custom_id, body)
+                result, good = await answer(
+                    self._server, key, batch.endpoint, custom_id, body, again=losses < _MOST_LOSSES
+                )
                 break
             except ApiError as error:
+                losses += error.name == "engine_lost"
                 await asyncio.sleep(min(_LONGEST_WAIT, float(error.headers.get("retry-after", "1"))))
         await self._persist(self._store.finish, batch.id, number, result, good)
 

@@ -17,8 +17,7 @@ class Bodies:
     """What is not said in Content-Length is counted while it comes."""
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
-        self._app = app
-        self._most, self._seconds = server.settings.max_body_bytes, server.settings.body_seconds
+        self._app, self._server = app, server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -29,7 +28,8 @@ class Bodies:
         if name is not None:
             await refuse(ApiError(name), scope, receive, send)
             return
-        deadline, seen, whole = time.monotonic() + self._seconds, 0, False
+        settings = self._server.settings
+        deadline, seen, whole = time.monotonic() + settings.body_seconds, 0, False
 
         async def receiving() -> Message:
             nonlocal seen, whole
@@ -40,7 +40,7 @@ class Bodies:
             except TimeoutError:
                 raise HTTPException(408) from None
             seen += len(message.get("body", b""))
-            if seen > self._most:
+            if seen > settings.max_body_bytes:
                 raise HTTPException(413)
             whole = not message.get("more_body", False)
             return message
@@ -49,6 +49,7 @@ class Bodies:
 
     def _refusal(self, scope: Scope) -> str | None:
         length = header(scope, b"content-length")
-        if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > self._most):
+        most = self._server.settings.max_body_bytes
+        if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > most):
             return "too_large"
         return "media_type" if header(scope, b"content-encoding") is not None else None

@@ -15,6 +15,7 @@ from bezel.service.responses import sent_behind
 from bezel.service.server import Server
 
 _ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_CONTEXT = (b"traceparent", b"tracestate")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -36,6 +37,10 @@ class Observing:
         identity = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         method = scope["method"] if scope["method"] in _METHODS else "other"
         exchange = Exchange(identity, method, client=(scope.get("client") or ("unknown",))[0])
+        if self._server.tracing is not None:
+            host, port = scope.get("server") or ("", None)
+            exchange.server = host, port or 0
+            exchange.trace = {name.decode(): header(scope, name) or "" for name in _CONTEXT}
         scope[NAME] = exchange
 
         async def sending(message: Message) -> None:
@@ -66,4 +71,4 @@ class Observing:
         metrics.http_requests.labels(exchange.route, exchange.method, str(exchange.status)).inc()
         metrics.http_seconds.labels(exchange.route).observe(time.perf_counter() - exchange.started)
         self._server.watch.answered(exchange)
-        self._server.log.write(exchange)
+        self._server.note(exchange)

@@ -22,9 +22,9 @@ async def health(request: Request) -> Response:
 @router.get("/ready")
 @needs(OPEN)
 async def ready(request: Request) -> Response:
-    """Whether a request would be taken now: 503 where every model's queue is full."""
+    """Whether a request would be taken now: 503 where every model's queue is full, or its engine is being started."""
     server = server_of(request)
-    able = any(served.lanes.open for served in server.models.values())
+    able = any(served.able for served in server.models.values())
     return json_response({"status": "ready" if able else "busy"}, 200 if able else 503)
 
 
