@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from bezel.backends.interface import Backend
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.content import ContentPolicy
 from bezel.service.app import create_app
 from bezel.service.keys import SCOPES
 from bezel.service.server import Server
@@ -38,13 +39,14 @@ class Live:
         folder: Path,
         backends: Mapping[str, Backend] | None = None,
         watched: Mapping[str, float] | None = None,
+        policy: ContentPolicy | None = None,
         **settings: Any,
     ) -> None:
         self.counter = CounterBackend()
         self.log_text = io.StringIO()
         chosen = ServerSettings(**{"port": 0, "api_key_db": str(folder / "keys.sqlite3"), **settings})
         self.app = create_app(
-            chosen, backends or {"counter": self.counter}, self.log_text, MonitorSettings(**(watched or {}))
+            chosen, backends or {"counter": self.counter}, self.log_text, MonitorSettings(**(watched or {})), policy
         )
         self.server: Server = self.app.state.server
         self.secret = self.server.keys.create("all", SCOPES)[0] if self.server.keys else ""

@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from bezel import __version__
 from bezel.backends.interface import Backend
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.content import ContentPolicy
 from bezel.service.batches.runner import running
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
@@ -35,6 +36,7 @@ from bezel.service.routes import (
     embeddings,
     files,
     models,
+    moderations,
     monitor,
     ollama,
     page,
@@ -67,13 +69,14 @@ def create_app(
     backends: Mapping[str, Backend],
     log: TextIO | None = None,
     watched: MonitorSettings | None = None,
+    policy: ContentPolicy | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log, watched)
+    server = Server(settings, backends, int(time.time()), log, watched, policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -96,7 +99,7 @@ def create_app(
         middleware=layers(server),
     )
     app.state.server = server
-    inference = (chat, completions, responses, ollama, embeddings, audio, files, batches)
+    inference = (chat, completions, responses, ollama, embeddings, audio, files, batches, moderations)
     for part in (*inference, models, tokens, state, monitor, page):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)

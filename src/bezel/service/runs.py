@@ -6,8 +6,9 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from bezel.backends.interface import Backend, Event, Events, Request
+from bezel.backends.interface import Event, Events, Request
 from bezel.service.errors import ApiError
+from bezel.service.screens import Stream
 
 Item = tuple[int, Event | Exception]
 """What came of the stream of an index: an event, or what ended it before its Finish."""
@@ -22,14 +23,14 @@ class Run:
 
     def __init__(
         self,
-        backend: Backend,
+        stream: Stream,
         request: Request,
         index: int,
         items: asyncio.Queue[Item],
         pool: ThreadPoolExecutor,
         patience: float,
     ) -> None:
-        self._backend, self._request, self._index, self._items = backend, request, index, items
+        self._stream, self._request, self._index, self._items = stream, request, index, items
         self._patience = patience
         self._room = threading.Semaphore(_ROOM)
         self._closed = threading.Event()
@@ -51,7 +52,7 @@ class Run:
 
     def _read(self) -> None:
         try:
-            self._events = events = self._backend.stream(self._request)
+            self._events = events = self._stream(self._request)
             try:
                 for event in events:
                     if not self._put(event):
