@@ -78,7 +78,7 @@ class Window:
             for first, behind in pattern.spans(self._text, begin):
                 if until is not None and self._from + first >= until:
                     break  # what follows may change it
-                if until is not None and behind == len(self._text) and behind - first <= (self._size or 0):
+                if until is not None and behind == len(self._text) and self._may_wait(rule, behind - first):
                     last = min(last, max(self._sent, self._from + first))  # also whether a word ends here
                     break
                 self._next[index] = self._from + behind
@@ -88,6 +88,10 @@ class Window:
                 if rule.action == "redact":
                     self._cuts.append((self._from + first, self._from + behind, rule.name))
         return last
+
+    def _may_wait(self, rule: Rule, length: int) -> bool:
+        """Whether a match at the end of what has come may wait for more: what is redacted is not sent in any case."""
+        return rule.action == "redact" or length <= (self._size or 0)
 
     def _released(self, last: int, closing: bool) -> str:
         """The text up to `last`, or further where something is redacted, unless it is still to be judged."""
