@@ -137,7 +137,7 @@ def test_what_comes_from_a_model_is_redacted_in_streams(ruled: Live) -> None:
     try:
         chunks = events(say(ruled, "write to me@example.org of T-1234, T-99", stream=True))
         said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
-        assert said == "write to [personal/email] of [ticket], T-99" and len(chunks) > 20
+        assert said == "write to [personal/email] of [ticket], T-99" and len(chunks) > 10
         whole = say(ruled, "write to me@example.org of T-1234, T-99").json()
         assert whole["choices"][0]["message"]["content"] == said
         made = say(ruled, "T-1234", tools=TOOLS).json()["choices"][0]["message"]["tool_calls"][0]["function"]
