@@ -54,6 +54,16 @@ def test_a_server_that_nobody_or_everybody_could_use_does_not_start(tmp_path: Pa
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+def test_a_policy_that_cannot_be_ends_the_start_before_a_model_is_loaded(tmp_path: Path) -> None:
+    for flags, words in (
+        (["--rules", str(tmp_path / "none.toml")], "the rules cannot be read"),
+        (["--personal-data", "mail"], "choose of email"),
+        (["--active-html", "strip"], "keep, remove, block"),
+    ):
+        done = CliRunner().invoke(app, ["serve", "no/such-model", "--no-auth", *flags])
+        assert done.exit_code != 0 and words in str(done.exception)
+
+
 def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BEZEL_MAX_QUEUE": "3"})

@@ -42,7 +42,7 @@ class Guard:
         that judge the same, and for a policy that none of them knows, and UnsupportedModelError.
         """
         texts, images = None, None
-        asked = {judged: [key for key in keys if key in policies(judged)] for judged in ("text", "image")}  # type: ignore[arg-type]
+        asked = {judged: [key for key in keys if key in policies(judged)] for judged in ("text", "image")}
         for name, model in models.items():
             kind = "image" if model.describe().get("architecture") == "shieldgemma2" else "text"
             if (texts, images)[kind == "image"] is not None:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from bezel.errors import InvalidRequestError
 from bezel.safety.cleaning import cleaned
@@ -96,7 +96,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
         patterns.append(Pattern(*words(alone)))
     if not patterns:
         raise InvalidRequestError("it looks for nothing; give it words or patterns")
-    return Rule(name, action, tuple(patterns), tuple(side for side in SIDES if side in sides))
+    return Rule(name, cast(Action, action), tuple(patterns), tuple(side for side in SIDES if side in sides))
 
 
 def _texts(table: Mapping[str, Any], field: str) -> list[str]:
