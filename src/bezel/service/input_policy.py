@@ -102,7 +102,7 @@ class InputPolicy:
     def tools(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Tools with every description changed, where servers of tools could hide words."""
         described = [self._described(tool) for tool in tools]
-        return changed(described, self._searched) if self.content.looks_at_requests else described  # type: ignore[no-any-return]
+        return changed(described, self._searched) if self.content.looks_at_requests else described
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
