@@ -152,3 +152,21 @@ def test_the_page_on_the_server_knows_every_address_code_metric_and_setting(tmp_
     (tmp_path / "bezel.toml").write_text(blocks("server.md", "toml")[0])
     assert read_settings(ServerSettings, "serve", {}, {}, tmp_path / "bezel.toml").token_limit == 200_000
     app.state.server.close()
+
+
+def test_the_page_on_the_content_policy_knows_every_setting_and_its_rules_can_be_read(tmp_path: Path) -> None:
+    from dataclasses import fields
+
+    from bezel.safety.rules import read_rules
+    from bezel.safety.settings import KINDS, PolicySettings
+    from bezel.settings import read_settings
+
+    rules, settings = blocks("policy.md", "toml")
+    (tmp_path / "rules.toml").write_text(rules)
+    assert [rule.name for rule in read_rules(tmp_path / "rules.toml")] == ["project-zeus", "ticket"]
+    (tmp_path / "bezel.toml").write_text(settings)
+    found = read_settings(PolicySettings, "policy", {}, {"BEZEL_HOLD_BACK_CHARS": "7"}, tmp_path / "bezel.toml")
+    assert found.hold_back_chars == 7 and found.kinds == ("email", "iban", "card")
+    text = (FOLDER / "policy.md").read_text("utf-8")
+    assert all(f"{field.name} = " in settings for field in fields(PolicySettings))
+    assert all(f"`{kind}`" in text for kind in KINDS)

@@ -60,6 +60,16 @@ def children(process_id: int) -> list[int]:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+def test_a_policy_that_cannot_be_ends_the_start_before_a_model_is_loaded(tmp_path: Path) -> None:
+    for flags, words in (
+        (["--rules", str(tmp_path / "none.toml")], "the rules cannot be read"),
+        (["--personal-data", "mail"], "choose of email"),
+        (["--active-html", "strip"], "keep, remove, block"),
+    ):
+        done = CliRunner().invoke(app, ["serve", "no/such-model", "--no-auth", *flags])
+        assert done.exit_code != 0 and words in str(done.exception)
+
+
 def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
     environment = {**os.environ, "BEZEL_MAX_QUEUE": "3", "BEZEL_CONFIG": str(tmp_path / "bezel.toml")}

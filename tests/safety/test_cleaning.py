@@ -82,3 +82,9 @@ def test_cleaning_ends_and_repeats_nothing(text: str) -> None:
     once = cleaned(text)
     assert len(set(once.changes)) == len(once.changes)
     assert not any(unicodedata.category(character) == "Cc" and character not in "\n\t" for character in once.text)
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_texts_are_known_at_sight_and_no_others_are(text: str) -> None:
+    read = cleaned(f"{text}\u200b").text  # which is read letter by letter
+    assert cleaned(text).text == read

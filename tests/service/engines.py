@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bezel.backends.interface import Delta, Event, Request, TokenLogprob
 from bezel.backends.sources import opened_sound
 from bezel.errors import ContextLengthError, InvalidRequestError
 from bezel.media.fetching import Sources
 from bezel.testing import CounterBackend
+from bezel.text.calls import Call, CallDelta, CallFinished, CallStarted
 
 
 class CountingEmbedder(CounterBackend):
@@ -47,3 +49,20 @@ class CountingHearer(CounterBackend):
 
     def sound(self, source: Any, sources: Sources) -> tuple[Any, Ears]:
         return opened_sound(source, sources, Ears.rate), Ears()
+
+
+class Parrot(CounterBackend):
+    """Says the last message, a token a letter; with tools it calls the first of them with {"text": that}."""
+
+    def _pieces(self, request: Request) -> Iterator[tuple[Event, ...]]:
+        if request.messages is None:
+            said = request.prompt if isinstance(request.prompt, str) else self.text_of(request.prompt or ())
+        else:
+            content = request.messages[-1]["content"]
+            said = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+        if request.offered:
+            call = Call(request.offered[0]["function"]["name"], {"text": said})
+            yield CallStarted(0, call.name), CallDelta(0, call.arguments_json()), CallFinished(0, call)
+            return
+        for letter in said:
+            yield (Delta(letter, (TokenLogprob(1, letter, -0.5),)),)

@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from bezel.backends.interface import Backend
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.content import ContentPolicy
 from bezel.service.app import create_app
 from bezel.service.keys import SCOPES
 from bezel.service.server import Server
@@ -39,6 +40,7 @@ class Live:
         backends: Mapping[str, Backend] | None = None,
         watched: Mapping[str, float] | None = None,
         tracing: Any = None,
+        policy: ContentPolicy | None = None,
         **settings: Any,
     ) -> None:
         self.counter = CounterBackend()
@@ -50,6 +52,7 @@ class Live:
             self.log_text,
             MonitorSettings(**(watched or {})),
             tracing=tracing,
+            policy=policy,
         )
         self.server: Server = self.app.state.server
         self.secret = self.server.keys.create("all", SCOPES)[0] if self.server.keys else ""

@@ -187,7 +187,7 @@ def test_a_run_is_read_no_further_than_there_is_room() -> None:
     async def run() -> None:
         with ThreadPoolExecutor(1) as pool:
             items = Inbox()
-            one = Run(counter, _request(), 7, items, pool, 10.0)
+            one = Run(counter.stream, _request(), 7, items, pool, 10.0)
             await asyncio.sleep(0.3)
             assert len(items) == 64 and counter.produced <= 65
             for _ in range(10):

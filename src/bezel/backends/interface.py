@@ -18,6 +18,8 @@ from bezel.text.calls import Call, CallBroken, CallEvent
 from bezel.text.tools import ToolChoice
 
 SpeculationMode = Literal["auto", "off", "lookup", "draft"]
+EndReason = FinishReason | Literal["content_filter"]
+"""Why an answer ended: as an engine ends one, or blocked by a policy that stands behind the engine."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Delta:
 class Finish:
     """The last event of a request."""
 
-    reason: FinishReason
+    reason: EndReason
     usage: Usage
 
 
@@ -119,7 +121,7 @@ class Result:
     """
 
     text: str
-    finish_reason: FinishReason
+    finish_reason: EndReason
     usage: Usage
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()

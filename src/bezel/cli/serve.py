@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from bezel.cli.extras import explained
 
 if TYPE_CHECKING:
     from bezel.backends.interface import Backend
+    from bezel.safety.guard import Guard
+    from bezel.safety.settings import PolicySettings
     from bezel.service.settings import ServerSettings
     from bezel.service.tracing import Tracing
 
@@ -58,6 +61,18 @@ def serve(
             help="Run the native engine in a process of its own, which is started again when it crashes; default: yes.",
         ),
     ] = None,
+    rules: Annotated[str | None, typer.Option(help="TOML file of rules that block, redact or flag texts.")] = None,
+    personal_data: Annotated[
+        list[str] | None,
+        typer.Option(help="Personal data to redact: email, phone, iban, card, ip, ssn or all; several times."),
+    ] = None,
+    active_html: Annotated[
+        str | None, typer.Option(help="HTML in requests that could run something: keep (the default), remove, block.")
+    ] = None,
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(help="ShieldGemma that judges requests and answers; a ShieldGemma 2 judges images."),
+    ] = None,
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
@@ -76,6 +91,8 @@ def serve(
         import uvicorn
 
         from bezel.monitor.settings import MonitorSettings
+        from bezel.safety.content import ContentPolicy
+        from bezel.safety.settings import PolicySettings
         from bezel.service.app import create_app
         from bezel.service.listening import configuration
         from bezel.service.settings import ServerSettings
@@ -107,6 +124,9 @@ def serve(
     settings, watched = reread()
     _check_keys(settings)
     tracing_to = _tracing() if settings.tracing else None
+    looked_for = {"rules": rules, "personal_data": personal_data or None, "active_html": active_html}
+    chosen = read_settings(PolicySettings, "policy", looked_for | {"guard": guard or None})
+    policy = ContentPolicy.of(chosen)
     loading = options.given(
         level=level,
         context=context,
@@ -123,7 +143,9 @@ def serve(
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     apart = settings.engine_process and backend == "native"
     backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
-    app = create_app(settings, backends, watched=watched, reread=reread, tracing=tracing_to)
+    if chosen.guard:
+        policy = replace(policy, guard=_guard(chosen, threads))
+    app = create_app(settings, backends, watched=watched, reread=reread, tracing=tracing_to, policy=policy)
     config = configuration(app, settings)
     listening = config.bind_socket()
     listening.listen(config.backlog)  # who reads the line below may come at once
@@ -147,6 +169,15 @@ def _opened(apart: bool, **loading: Any) -> Backend:
     from bezel.backends.opening import open_backend
 
     return open_backend(**loading)
+
+
+def _guard(settings: PolicySettings, threads: int | None) -> Guard:
+    """The models that judge, loaded beside those that answer."""
+    from bezel.api import load
+    from bezel.safety.guard import Guard
+
+    judges = {name: load(name, threads=threads, sequences=1) for name in settings.guard}
+    return Guard.of(judges, settings.guard_threshold, settings.guard_policies)
 
 
 def _check_keys(settings: ServerSettings) -> None:

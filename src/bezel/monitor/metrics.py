@@ -63,6 +63,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.policy = Counter(
+            "bezel_policy_matches",
+            "Texts in which a rule of the content policy found something.",
+            ["rule", "action", "side"],
+            registry=registry,
+        )
         self.alert = Gauge("bezel_alert_firing", "1 while an alert is raised.", ["alert"], registry=registry)
         self.queue_seconds = Histogram(
             "bezel_request_queue_time_seconds", "Waiting for a lane.", model, buckets=_LONG, registry=registry

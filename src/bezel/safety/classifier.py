@@ -62,12 +62,19 @@ class Classifier:
         changes = dict.fromkeys((*question.changes, *(answer.changes if answer else ())))
         return Verdict.of(found, self.threshold, tuple(changes))
 
+    def token_count(self, asked: str, answered: str | None = None) -> int:
+        """Tokens that the model reads for `check`."""
+        question, answer = cleaned(asked).text, cleaned(answered).text if answered is not None else None
+        return sum(len(self._ids(policy, question, answer)) for policy in self._policies)
+
     def _probability(self, policy: Policy, asked: str, answered: str | None) -> float:
         """Soft-max over the logits of Yes and No behind the prompt (ShieldGemma's model card)."""
+        return yes_probability(self._model.next_logits(self._ids(policy, asked, answered)), self._answers)
+
+    def _ids(self, policy: Policy, asked: str, answered: str | None) -> list[int]:
         tokenizer = self._model.tokenizer
-        ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-        ids += tokenizer.encode_segments(prompt(policy, asked, answered))
-        return yes_probability(self._model.next_logits(ids), self._answers)
+        ids: list[int] = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        return ids + list(tokenizer.encode_segments(prompt(policy, asked, answered)))
 
 
 def checked_threshold(threshold: float) -> float:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 _ROUNDS = 4
+_PLAIN = re.compile(r"[\n\t\x20-\x24\x27-\x5b\x5d-\x7e]*")
+"""Texts in which nothing is to be undone: ASCII without &, % and backslashes."""
 _CLUSTER = re.compile(r".[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]*", re.DOTALL)
 _URL = re.compile(r"(?:%[0-9A-Fa-f]{2}){3,}|%[0-9A-Fa-f]{2}(?:[^%\s]{0,8}%[0-9A-Fa-f]{2}){2,}[^%\s]*")
 _CODE = re.compile(r"\\u\{([0-9A-Fa-f]{1,6})\}|\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})")
@@ -59,6 +61,8 @@ class Cleaned:
 
 def cleaned(text: str) -> Cleaned:
     """`text` without what hides it from a reader who looks at letters."""
+    if _PLAIN.fullmatch(text):
+        return Cleaned(text, ())
     changes: list[str] = []
     for _ in range(_ROUNDS):
         before = text

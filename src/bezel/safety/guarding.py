@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bezel.backends.sources import opened_image
@@ -36,10 +36,12 @@ class Guarded:
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         sources = options.get("sources", PATHS)
         asked = []
+        images = self._images
         for place, message in enumerate(chat):
             if message.get("role") == "user":
-                asked.append(self._text_of(message))
-                chat[place] = self._opened(message, sources)
+                asked.append(text_of(message, images is not None))
+                if images is not None:
+                    chat[place] = opened_images(message, sources, lambda picture: _pass("image", images.check(picture)))
         for text in asked:
             if text.strip():
                 _pass("question", self._classifier.check(text))
@@ -47,33 +49,35 @@ class Guarded:
         _pass("answer", self._classifier.check(asked[-1] if asked else "", result.text))
         return result
 
-    def _text_of(self, message: Mapping[str, Any]) -> str:
-        """The text of a message. UnsupportedInputError for parts that no classifier judges."""
-        judged = {"image"} if self._images is not None else set()
-        content = message.get("content") or ""
-        if not isinstance(content, str) and any(kind_of(part) not in (None, *judged) for part in content):
-            raise UnsupportedInputError(
-                "the classifier judges text alone; leave images and sounds out of guarded chats"
-                if self._images is None
-                else "no classifier judges sounds; leave them out of guarded chats"
-            )
-        clean: str = normalise([message], " ", judged)[0]["content"]
-        return clean
 
-    def _opened(self, message: Mapping[str, Any], sources: Sources) -> Mapping[str, Any]:
-        """The message with each image as the pixels that were judged: what is read twice may not be the same twice."""
-        images = media_of([message], {"image"}) if self._images is not None else []
-        if self._images is None or not images:
-            return message
-        parts = []
-        for part in message["content"]:
-            if kind_of(part) is not None:
-                image = images.pop(0)
-                picture = opened_image(image.source, sources)
-                _pass("image", self._images.check(picture))
-                part = {"type": "image", "image": picture, "detail": image.detail}
-            parts.append(part)
-        return {**message, "content": parts}
+def text_of(message: Mapping[str, Any], images_judged: bool) -> str:
+    """The text of a message. UnsupportedInputError for parts that no classifier judges."""
+    judged = {"image"} if images_judged else set()
+    content = message.get("content") or ""
+    if not isinstance(content, str) and any(kind_of(part) not in (None, *judged) for part in content):
+        raise UnsupportedInputError(
+            "no classifier judges sounds; leave them out of guarded chats"
+            if images_judged
+            else "the classifier judges text alone; leave images and sounds out of guarded chats"
+        )
+    clean: str = normalise([{**message, "role": "user"}], " ", judged)[0]["content"]
+    return clean
+
+
+def opened_images(message: Mapping[str, Any], sources: Sources, judge: Callable[[Any], None]) -> Mapping[str, Any]:
+    """The message with each image as the pixels that were judged: what is read twice may not be the same twice."""
+    images = media_of([message], {"image"})
+    if not images:
+        return message
+    parts = []
+    for part in message["content"]:
+        if kind_of(part) is not None:
+            image = images.pop(0)
+            picture = opened_image(image.source, sources)
+            judge(picture)
+            part = {"type": "image", "image": picture, "detail": image.detail}
+        parts.append(part)
+    return {**message, "content": parts}
 
 
 def _pass(what: str, verdict: Verdict) -> None:

@@ -16,14 +16,19 @@ from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 from bezel.service.limits import Reservation
 from bezel.service.runs import Inbox, Item, Run
+from bezel.service.screens import screening
 from bezel.service.server import Served, Server
 
 BEGIN_SECONDS = 10.0
 """A stream begins after this time at the latest, so that its reader knows that it lives."""
 
 
-async def answering(server: Server, served: Served, exchange: Exchange, requests: Sequence[Request]) -> Answers:
+async def answering(
+    server: Server, served: Served, exchange: Exchange, requests: Sequence[Request], streamed: bool
+) -> Answers:
     """The answers to requests that came together, begun. Close them, whatever happens.
+
+    `streamed`: whether the client reads them while they are written; the content policy then holds less back.
 
     Raises ApiError where the budget or the lanes do not allow it, what counting the prompt raises, and what the model
     refuses: an answer that has nothing to say for `BEGIN_SECONDS` counts as begun.
@@ -39,7 +44,7 @@ async def answering(server: Server, served: Served, exchange: Exchange, requests
         raise
     exchange.queue_seconds = entered - began
     server.metrics.queue_seconds.labels(served.name).observe(entered - began)
-    answers = Answers(server, served, exchange, requests, reservation, entered)
+    answers = Answers(server, served, exchange, requests, reservation, entered, streamed)
     try:
         await answers.ready(BEGIN_SECONDS)
     except BaseException:
@@ -75,6 +80,7 @@ class Answers:
         requests: Sequence[Request],
         reservation: Reservation,
         entered: float,
+        streamed: bool,
     ) -> None:
         self._server, self._served, self._exchange = server, served, exchange
         self._reservation, self._entered = reservation, entered
@@ -87,9 +93,9 @@ class Answers:
         self._reasons = [""] * len(requests)
         self._prompts = [id(r.messages if r.prompt is None else r.prompt) for r in requests]
         patience = server.settings.slow_reader_seconds
+        stream = screening(server, served, exchange, streamed)
         self._runs = [
-            Run(served.backend, request, index, self._inbox, server.pool, patience)
-            for index, request in enumerate(requests)
+            Run(stream, request, index, self._inbox, server.pool, patience) for index, request in enumerate(requests)
         ]
         self._left = asyncio.gather(*(run.finished for run in self._runs), return_exceptions=True)
         self._left.add_done_callback(lambda _: served.lanes.leave(len(requests), entered))

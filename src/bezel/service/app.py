@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from bezel import __version__
 from bezel.backends.interface import Backend
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.content import ContentPolicy
 from bezel.service.batches.runner import running
 from bezel.service.layers.bodies import Bodies
 from bezel.service.layers.hosts import Hosts
@@ -37,6 +38,7 @@ from bezel.service.routes import (
     embeddings,
     files,
     models,
+    moderations,
     monitor,
     ollama,
     page,
@@ -74,6 +76,7 @@ def create_app(
     watched: MonitorSettings | None = None,
     reread: Reread | None = None,
     tracing: Tracing | None = None,
+    policy: ContentPolicy | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
@@ -84,7 +87,7 @@ def create_app(
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log, watched, tracing)
+    server = Server(settings, backends, int(time.time()), log, watched, tracing, policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -109,7 +112,7 @@ def create_app(
         middleware=layers(server),
     )
     app.state.server = server
-    inference = (chat, completions, responses, ollama, embeddings, audio, files, batches)
+    inference = (chat, completions, responses, ollama, embeddings, audio, files, batches, moderations)
     for part in (*inference, models, tokens, state, monitor, page):
         app.router.routes.extend(part.router.routes)
     handle_errors(app)

@@ -46,6 +46,7 @@ CATALOGUE = {
     "bad_key": Kind(401, "authentication_error", "invalid_api_key", "This API key is wrong, expired or revoked."),
     "scope": Kind(403, "permission_error", "insufficient_permissions", "This API key may not do that.", tells=True),
     "blocked": Kind(400, _INVALID, "CONTENT_FILTERED", "The request was blocked by policy."),
+    "answer_blocked": Kind(400, _INVALID, "RESPONSE_FILTERED", "The answer was blocked by policy."),
     "not_kept": Kind(400, _INVALID, "not_configured", "This server was started without it.", tells=True),
     "no_file": Kind(404, _INVALID, "file_not_found", "There is no such file."),
     "no_batch": Kind(404, _INVALID, "batch_not_found", "There is no such batch."),

@@ -35,6 +35,8 @@ class Exchange:
     first_token_seconds: float | None = None
     content_sha256: str | None = None
     changes: tuple[str, ...] = ()
+    rules: dict[str, None] = field(default_factory=dict)
+    """Names of rules that found something."""
     error: str | None = None
     cause: str | None = None
     finish_reasons: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from bezel.generation.sampling import Sampling
 from bezel.media.fetching import Sources
 from bezel.media.silences import Samples
 from bezel.service.errors import ApiError
+from bezel.service.screens import Stream
 from bezel.service.work import Effort
 from bezel.speech import MOST_TOKENS, cut, question_of, write_down
 from bezel.text.subtitles import Transcription
@@ -47,14 +48,16 @@ class Recording:
         prompts = (backend.prompt_ids(self._request(piece, question)) for piece in pieces)
         return sum(len(prompt) + MOST_TOKENS for prompt in prompts)
 
-    def write_down(self, effort: Effort) -> Transcription:
-        """What is said. Raises as `speech.write_down`, and as the backend's stream."""
+    def write_down(self, stream: Stream, effort: Effort) -> Transcription:
+        """What is said. Raises as `speech.write_down`, as the stream, and ApiError where the policy blocks it."""
 
         def ask(piece: Samples, question: str) -> _Heard:
-            events = effort.answer(self._request(piece, question))
+            events = effort.answer(stream(self._request(piece, question)))
             finish = next(event for event in reversed(events) if isinstance(event, Finish))
             if finish.reason == "cancelled":
                 raise ApiError("generation")
+            if finish.reason == "content_filter":
+                raise ApiError("answer_blocked")
             return _Heard("".join(event.text for event in events if isinstance(event, Delta)), finish.reason)
 
         return write_down(ask, self.samples, self.rate, self.language, self.into, self.longest)

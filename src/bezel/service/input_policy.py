@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bezel.backends.interface import Backend
 from bezel.safety.cleaning import JOINERS, joins
+from bezel.safety.content import HTML_RULE, ContentPolicy, Note
+from bezel.safety.rules import Side
+from bezel.safety.settings import Action
+from bezel.safety.values import changed, changed_json
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 
@@ -37,10 +42,17 @@ _TEXTS = ("text", "refusal")
 
 @dataclass
 class InputPolicy:
-    """The texts of one request. `changes` names what was done to any; ApiError "too_much_text" beyond `most`."""
+    """The texts of one request. `changes` names what was done to any; ApiError "too_much_text" beyond `most`.
+
+    Behind that `content` searches them, also those that are no content of messages: names, and arguments of calls. It
+    raises ContentBlockedError, and `told` is told of its rules.
+    """
 
     most: int
+    content: ContentPolicy = field(default_factory=ContentPolicy)
+    told: Note | None = None
     changes: dict[str, None] = field(default_factory=dict)
+    _rules: set[str] = field(default_factory=set)
     _characters: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)
 
@@ -57,6 +69,19 @@ class InputPolicy:
 
     def text(self, text: str) -> str:
         """A text as the model sees it."""
+        return self._searched(self._readable(text))
+
+    def tokens(self, token_ids: Sequence[int], backend: Backend) -> Sequence[int]:
+        """Token ids, whose text passes too. ApiError "invalid" where something of it would have to be redacted."""
+        if self.content.looks_at_requests:
+            text = backend.text_of(token_ids)
+            if self._searched(text) != text:
+                raise ApiError(
+                    "invalid", "A rule redacts a part of these token ids; send the prompt as text.", "prompt"
+                )
+        return token_ids
+
+    def _readable(self, text: str) -> str:
         self._characters += len(text)
         if self._characters > self.most:
             raise ApiError("too_much_text", f"Together they may have {self.most:,} characters.")
@@ -72,11 +97,12 @@ class InputPolicy:
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Chat messages with the texts of their content changed."""
-        return [{**message, "content": self._content(message.get("content"))} for message in messages]
+        return [{**self._others(message), "content": self._content(message.get("content"))} for message in messages]
 
     def tools(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Tools with every description changed, where servers of tools could hide words."""
-        return [self._described(tool) for tool in tools]
+        described = [self._described(tool) for tool in tools]
+        return changed(described, self._searched) if self.content.looks_at_requests else described
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
@@ -87,10 +113,36 @@ class InputPolicy:
             {name: self.text(value) if name in _TEXTS else value for name, value in part.items()} for part in content
         ]
 
+    def _others(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A message, what stands beside its content searched too."""
+        if not self.content.looks_at_requests:
+            return message
+        found = dict(message)
+        if "name" in found:
+            found["name"] = self._searched(found["name"])
+        if "tool_calls" in found:
+            found["tool_calls"] = [
+                {**call, "function": {**function, "arguments": changed_json(function["arguments"], self._searched)}}
+                for call in found["tool_calls"]
+                for function in (call["function"],)
+            ]
+        return found
+
+    def _searched(self, text: str) -> str:
+        return self.content.request_text(text, self._note_rule) if self.content.looks_at_requests else text
+
+    def _note_rule(self, name: str, action: Action, side: Side) -> None:
+        if name not in self._rules:
+            self._rules.add(name)
+            if action == "redact":
+                self.changes["active HTML removed" if name == HTML_RULE else f"{name} redacted"] = None
+            if self.told is not None:
+                self.told(name, action, side)
+
     def _described(self, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {
-                name: self.text(each) if name == "description" and isinstance(each, str) else self._described(each)
+                name: self._readable(each) if name == "description" and isinstance(each, str) else self._described(each)
                 for name, each in value.items()
             }
         return [self._described(each) for each in value] if isinstance(value, list) else value

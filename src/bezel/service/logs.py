@@ -40,6 +40,7 @@ class RequestLog:
             "first_token_seconds": _rounded(exchange.first_token_seconds),
             "content_sha256": exchange.content_sha256,
             "changes": list(exchange.changes) or None,
+            "rules": list(exchange.rules) or None,
             "error": exchange.error,
             "cause": exchange.cause,
         }

@@ -7,8 +7,9 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from bezel.backends.interface import Backend, Event, Events, Request
+from bezel.backends.interface import Event, Events, Request
 from bezel.service.errors import ApiError
+from bezel.service.screens import Stream
 
 Item = tuple[int, Event | Exception]
 """What came of the stream of an index: an event, or what ended it before its Finish."""
@@ -62,14 +63,14 @@ class Run:
 
     def __init__(
         self,
-        backend: Backend,
+        stream: Stream,
         request: Request,
         index: int,
         inbox: Inbox,
         pool: ThreadPoolExecutor,
         patience: float,
     ) -> None:
-        self._backend, self._index, self._inbox, self._patience = backend, index, inbox, patience
+        self._stream, self._index, self._inbox, self._patience = stream, index, inbox, patience
         self._change = threading.Condition(threading.Lock())
         self._room, self._closed = _ROOM, False
         self._events: Events | None = None
@@ -92,7 +93,7 @@ class Run:
 
     def _read(self, request: Request) -> None:
         try:
-            self._events = events = self._backend.stream(request)
+            self._events = events = self._stream(request)
             del request  # the engine knows best for how long it needs it
             try:
                 for event in events:

@@ -16,6 +16,7 @@ from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.content import ContentPolicy
 from bezel.service.batches.store import BatchStore
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
@@ -66,10 +67,15 @@ class Server:
         log: TextIO | None = None,
         monitor: MonitorSettings | None = None,
         tracing: Tracing | None = None,
+        policy: ContentPolicy | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
         self.settings, self.tracing = settings, tracing
+        self.policy = policy or ContentPolicy()
+        """The one of now: whoever replaces it changes what holds for requests that come then."""
+        self.guard_lanes = Lanes(1, settings.max_queue, settings.queue_seconds)
+        """Of moderations."""
         self.metrics, self.limits, self.log = Metrics(), Limits(settings), RequestLog(log, settings.log_level)
         self.metrics.unsettled(lambda: self.limits.unsettled)
         self.keys = None if settings.no_auth else KeyStore(Path(settings.api_key_db))
@@ -86,8 +92,8 @@ class Server:
             )
             for name, backend in models.items()
         }
-        self.pool = ThreadPoolExecutor(len(models) * settings.max_num_seqs, "bezel-answer")
-        """Reads streams: a thread for each lane."""
+        self.pool = ThreadPoolExecutor(len(models) * settings.max_num_seqs + 1, "bezel-answer")
+        """Reads streams: a thread for each lane, the guard's too."""
         self.side = ThreadPoolExecutor(_SIDE_THREADS, "bezel-side")
         """Counts tokens, so that the loop need not wait."""
         self.probing = ThreadPoolExecutor(len(models), "bezel-probe")

@@ -7,21 +7,31 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from bezel.backends.interface import Event, Events, Finish, Request
+from bezel.backends.interface import Event, Events, Finish
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
-from bezel.service.server import Served, Server
+from bezel.service.lanes import Lanes
+from bezel.service.server import Server
 
 Result = TypeVar("Result")
+
+
+class Place(Protocol):
+    """What is worked on: a `Served`, or the guard."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def lanes(self) -> Lanes: ...
 
 
 class Effort:
     """What a thread does for one HTTP request: the tokens that it has taken, and whether it shall go on."""
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
+    def __init__(self) -> None:
         self.prompt_tokens = self.completion_tokens = self.cached_tokens = 0
         self._stopped = threading.Event()
         self._events: Events | None = None
@@ -31,9 +41,9 @@ class Effort:
         if self._stopped.is_set():
             raise ApiError("gone")
 
-    def answer(self, request: Request) -> list[Event]:
-        """All events of a request to the backend. Raises as its stream, and as `check`."""
-        self._events = self.served.backend.stream(request)
+    def answer(self, events_to_come: Events) -> list[Event]:
+        """All events of a stream that begins now. Raises as it, and as `check`."""
+        self._events = events_to_come
         with closing(self._events):
             self.check()  # behind the assignment: whoever stops it now finds the stream
             events = list(self._events)
@@ -53,7 +63,7 @@ class Effort:
 
 
 async def working(
-    server: Server, served: Served, exchange: Exchange, tokens: int, work: Callable[[Effort], Result]
+    server: Server, served: Place, exchange: Exchange, tokens: int, work: Callable[[Effort], Result]
 ) -> Result:
     """What `work` gives back on a thread; it takes `tokens` at most. Cancelling this stops it.
 
@@ -69,7 +79,7 @@ async def working(
         raise
     exchange.queue_seconds = entered - began
     server.metrics.queue_seconds.labels(served.name).observe(entered - began)
-    effort = Effort(served)
+    effort = Effort()
     thread = asyncio.get_running_loop().run_in_executor(server.pool, work, effort)
 
     def left(done: asyncio.Future[Result]) -> None:

@@ -113,7 +113,7 @@ class _Written:
 
     def finish(self, event: Finish) -> str:
         """The finish reason. ApiError "generation" where a call cannot be read, or the engine gave up."""
-        if event.reason == "cancelled" or (self.broken and event.reason != "length"):
+        if event.reason == "cancelled" or (self.broken and event.reason == "stop"):
             raise ApiError("generation")
         self.reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
         return self.reason

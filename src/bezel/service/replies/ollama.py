@@ -38,7 +38,7 @@ async def chunks(answers: Answers, model: str, chat: bool, began: float) -> Asyn
         elif isinstance(event, CallBroken):
             broken = True
         elif isinstance(event, Finish):
-            if event.reason == "cancelled" or (broken and event.reason != "length"):
+            if event.reason == "cancelled" or (broken and event.reason == "stop"):
                 raise ApiError("generation")
             usage = event.usage
             yield chunk("") | {

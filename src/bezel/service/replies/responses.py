@@ -13,6 +13,8 @@ from bezel.service.requests.responses import ResponseRequest
 from bezel.text.calls import CallBroken, CallDelta, CallFinished, CallStarted
 
 Json = dict[str, Any]
+_CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why a response is incomplete, by what ended the answer."""
 
 
 async def whole(answers: Answers, body: ResponseRequest) -> Json:
@@ -76,14 +78,14 @@ class Writing:
         elif isinstance(event, CallBroken):
             self._broken = True
         elif isinstance(event, Finish):
-            if event.reason == "cancelled" or (self._broken and event.reason != "length"):
+            if event.reason == "cancelled" or (self._broken and event.reason == "stop"):
                 raise ApiError("generation")
             self._reason = event.reason
             yield from self._close()
 
     def ended(self, answers: Answers) -> Json:
-        """The whole response, with its usage. What max_output_tokens cut off is incomplete."""
-        cut = self._reason == "length"
+        """The whole response, with its usage. What was cut off is incomplete."""
+        cut = _CUT.get(self._reason)
         for item in self._items:
             if item["status"] == "in_progress":
                 item["status"] = "incomplete"
@@ -97,7 +99,7 @@ class Writing:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": prompt + written,
         }
-        why = {"reason": "max_output_tokens"} if cut else None
+        why = {"reason": cut} if cut else None
         return {**self.card("incomplete" if cut else "completed"), "incomplete_details": why, "usage": usage}
 
     def card(self, status: str) -> Json:

@@ -48,7 +48,7 @@ class CompletionRequest(Sampled):
         """A request to a backend for each prompt, its text after the policy."""
         return [
             Request(
-                prompt=policy.text(prompt) if isinstance(prompt, str) else prompt,
+                prompt=policy.text(prompt) if isinstance(prompt, str) else policy.tokens(prompt, backend),
                 sampling=self.sampling(backend.sampling),
                 max_tokens=self.max_tokens,
                 stop=self.stops,

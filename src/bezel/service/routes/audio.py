@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -15,6 +16,7 @@ from bezel.service.hearing import Recording
 from bezel.service.requests.audio import TranscriptionRequest, TranslationRequest
 from bezel.service.responses import unless_gone
 from bezel.service.scopes import FORM, needs
+from bezel.service.screens import screening
 from bezel.service.server import Server, server_of
 from bezel.service.work import working
 from bezel.text.subtitles import Transcription
@@ -61,4 +63,5 @@ async def _hear(
     )
     counted = server.limits.counts_tokens(exchange)
     tokens = await loop.run_in_executor(server.side, recording.tokens, served.backend) if counted else 0
-    return await working(server, served, exchange, tokens, recording.write_down)
+    stream = screening(server, served, exchange, streamed=False, judge_request=False)  # the question is ours
+    return await working(server, served, exchange, tokens, partial(recording.write_down, stream))

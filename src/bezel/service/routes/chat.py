@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from bezel.service.answers import Answers, answering, several
 from bezel.service.exchange import Exchange, exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.replies import chat as replies
 from bezel.service.requests.chat import ChatRequest
 from bezel.service.responses import EventStream, json_response, unless_gone
@@ -32,10 +32,9 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 async def begin(server: Server, exchange: Exchange, body: ChatRequest) -> Answers:
     """The answers to a body, begun: see `answering`."""
-    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    requests = several(body.request(served.backend, policy), body.n or 1)
-    policy.note(exchange)
-    return await answering(server, served, exchange, requests)
+    served = server.model(body.model)
+    asked = await reading(server, exchange, lambda policy: body.request(served.backend, policy))
+    return await answering(server, served, exchange, several(asked, body.n or 1), bool(body.stream))
 
 
 async def complete(server: Server, exchange: Exchange, body: ChatRequest) -> replies.Completion:

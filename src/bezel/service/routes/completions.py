@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from bezel.backends.interface import Request as BackendRequest
 from bezel.service.answers import Answers, answering, several
 from bezel.service.exchange import Exchange, exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.replies import completions as replies
 from bezel.service.requests.completions import CompletionRequest
 from bezel.service.responses import EventStream, json_response, unless_gone
@@ -33,11 +33,11 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
 
 async def begin(server: Server, exchange: Exchange, body: CompletionRequest) -> tuple[Answers, list[str]]:
     """The answers to a body, begun (see `answering`), and what is echoed before each."""
-    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    requests = [one for asked in body.requests(served.backend, policy) for one in several(asked, body.n or 1)]
-    policy.note(exchange)
+    served = server.model(body.model)
+    prompts = await reading(server, exchange, lambda policy: body.requests(served.backend, policy))
+    requests = [one for asked in prompts for one in several(asked, body.n or 1)]
     echoes = [_text(served, one) if body.echo else "" for one in requests]
-    return await answering(server, served, exchange, requests), echoes
+    return await answering(server, served, exchange, requests, bool(body.stream)), echoes
 
 
 async def complete(server: Server, exchange: Exchange, body: CompletionRequest) -> replies.Completion:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bezel.backends.interface import Embedder
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange, exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.replies.embeddings import Embeddings
 from bezel.service.replies.embeddings import embeddings as reply
 from bezel.service.requests.embeddings import EmbeddingRequest
@@ -34,13 +34,12 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
 
 async def embed(server: Server, exchange: Exchange, body: EmbeddingRequest) -> Embeddings:
     """The reply to a body. Raises ApiError for a model that embeds nothing, and what `Embedder.embed` raises."""
-    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
+    served = server.model(body.model)
     exchange.model = served.name
     embedder = served.backend
     if not isinstance(embedder, Embedder):
         raise ApiError("unsupported_input", "It writes and embeds nothing; ask one that does.", "model")
-    texts = [policy.text(text) for text in body.texts]
-    policy.note(exchange)
+    texts = await reading(server, exchange, lambda policy: [policy.text(text) for text in body.texts])
     counts = await asyncio.get_running_loop().run_in_executor(server.side, embedder.token_counts, texts, body.task)
 
     def work(effort: Effort) -> NDArray[np.float32]:

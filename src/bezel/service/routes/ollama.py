@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from bezel import __version__
 from bezel.service.answers import Answers, answering
 from bezel.service.exchange import Exchange, exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.replies import ollama as replies
 from bezel.service.requests.ollama import ChatRequest, GenerateRequest, ShowRequest
 from bezel.service.responses import LINES, EventStream, json_response, unless_gone
@@ -80,10 +80,9 @@ async def _reply(body: ChatRequest | GenerateRequest, request: Request) -> Respo
 
 
 async def _begin(server: Server, exchange: Exchange, body: ChatRequest | GenerateRequest) -> Answers:
-    served, policy = _served(server, body.model), InputPolicy(server.settings.max_text_chars)
-    asked = body.request(served.backend, served.context, policy)
-    policy.note(exchange)
-    return await answering(server, served, exchange, [asked])
+    served = _served(server, body.model)
+    asked = await reading(server, exchange, lambda policy: body.request(served.backend, served.context, policy))
+    return await answering(server, served, exchange, [asked], body.stream)
 
 
 async def _complete(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from bezel.service.answers import Answers, answering
 from bezel.service.exchange import Exchange, exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.replies import responses as replies
 from bezel.service.requests.responses import ResponseRequest
 from bezel.service.responses import NAMED_EVENTS, EventStream, json_response, unless_gone
@@ -31,10 +31,9 @@ async def responses(body: ResponseRequest, request: Request) -> Response:
 
 
 async def _begin(server: Server, exchange: Exchange, body: ResponseRequest) -> Answers:
-    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    asked = body.request(served.backend, policy)
-    policy.note(exchange)
-    return await answering(server, served, exchange, [asked])
+    served = server.model(body.model)
+    asked = await reading(server, exchange, lambda policy: body.request(served.backend, policy))
+    return await answering(server, served, exchange, [asked], bool(body.stream))
 
 
 async def _complete(server: Server, exchange: Exchange, body: ResponseRequest) -> dict[str, Any]:

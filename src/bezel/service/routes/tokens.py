@@ -7,7 +7,7 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 
 from bezel.service.exchange import exchange_of
-from bezel.service.input_policy import InputPolicy
+from bezel.service.reading import reading
 from bezel.service.requests.tokens import DetokenizeRequest, TokenizeRequest
 from bezel.service.responses import json_response
 from bezel.service.scopes import needs
@@ -21,10 +21,9 @@ router = APIRouter()
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """The token ids that an answer would start from."""
     server, exchange = server_of(request), exchange_of(request.scope)
-    served, policy = server.model(body.model), InputPolicy(server.settings.max_text_chars)
-    asked = body.request(policy)
+    served = server.model(body.model)
     exchange.model = served.name
-    policy.note(exchange)
+    asked = await reading(server, exchange, body.request)
     ids = await asyncio.get_running_loop().run_in_executor(server.side, served.backend.prompt_ids, asked)
     return json_response({"count": len(ids), "max_model_len": served.context, "tokens": list(ids)})
 
