@@ -87,7 +87,11 @@ CASES = [
     (r"test_responses.*_compact", "Error code: 40[45]", "nothing is left out of a conversation"),
     (r"test_input_items.*_list", "Error code: 404", _NOT_KEPT),
     (r"test_models.*_delete", "Error code: 405", "models are chosen when the server is started"),
-    (r"test_embeddings.*_create\[strict\]", "invalid for expected schema", "the client asks for base64 and takes none here"),
+    (
+        r"test_embeddings.*_create\[strict\]",
+        "invalid for expected schema",
+        "the client asks for base64 and takes none here",
+    ),
     (r"test_transcriptions.*_create.*_overload_2", "Error code: 400", "a transcription is told when it is whole"),
 ]
 """Cases that cannot pass: patterns of their names and of how they must fail, and the reason."""

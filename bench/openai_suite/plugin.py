@@ -90,7 +90,7 @@ def _fitted(options: Any) -> Any:
 
 
 def _fill(url: str, body: dict[str, Any]) -> None:
-    if url in PARAMETERS and url not in ("/files", "/batches") or url in _MODELS:
+    if url not in ("/files", "/batches"):
         body["model"] = _MODELS.get(url, "tiny")
     if url.startswith("/responses"):
         body.setdefault("input", "string")

@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 
 from bezel.service.batches.access import Access
+from bezel.service.description import form
 from bezel.service.errors import ApiError
 from bezel.service.forms import read_form
 from bezel.service.replies import batches as replies
@@ -18,7 +19,7 @@ router = APIRouter()
 _NAME = "input.jsonl"  # a client's own name of a file may say who it is about
 
 
-@router.post("/v1/files")
+@router.post("/v1/files", openapi_extra=form(FileRequest))
 @needs("batches", takes=FORM)
 async def create(request: Request) -> Response:
     """Keep a file."""
