@@ -152,11 +152,13 @@ def test_lists_are_in_pages(kept: Live) -> None:
     made = [kept.openai.files.create(file=b"x", purpose="batch").id for _ in range(5)]
     assert [each.id for each in kept.openai.files.list(limit=2)][:5] == made[::-1]
     assert kept.client.get("/v1/files?limit=2").json()["has_more"] is True
+    assert [each.id for each in kept.openai.files.list(order="asc", limit=2, after=made[1])] == made[2:]
     assert all(each.purpose == "batch_output" for each in kept.openai.files.list(purpose="batch_output"))
     for identity in made:
         assert kept.openai.files.delete(identity).deleted
     assert kept.client.get(f"/v1/files?after={made[0]}").json()["data"] == []
-    for query in ("limit=0", "limit=101", "limit=x", f"after={'x' * 200}", "purpose=vision", "order=up"):
+    assert kept.client.get("/v1/files?purpose=vision").json()["data"] == []
+    for query in ("limit=0", "limit=10001", "limit=x", f"after={'x' * 200}", f"purpose={'x' * 65}", "order=up"):
         assert kept.client.get(f"/v1/files?{query}").status_code == 400
 
 

@@ -165,7 +165,7 @@ def test_what_is_refused_at_once_has_a_status_also_for_a_stream(start: Callable[
         live.openai.chat.completions.create(model="counter", messages=MESSAGES)
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("secret words"), ConstraintFailedError("secret words")])
+@pytest.mark.parametrize("failure", [RuntimeError("secret words"), OSError("secret words")])
 def test_an_error_inside_a_stream_is_an_event_and_says_nothing_of_its_words(
     start: Callable[..., Live], failure: Exception
 ) -> None:
@@ -180,6 +180,19 @@ def test_an_error_inside_a_stream_is_an_event_and_says_nothing_of_its_words(
     assert all(type(failure).__name__ in line["cause"] for line in live.log(3))
     assert "secret" not in live.log_text.getvalue()
     wait_until(lambda: live.lanes().running == 0)
+
+
+def test_a_form_that_no_answer_has_is_the_clients_matter(start: Callable[..., Live]) -> None:
+    """Asked again, as clients ask after a 500, it would only cost as much again."""
+    failure = ConstraintFailedError("secret words")
+    live = start(backends={"counter": CounterBackend(failure=failure, fails_at=3)})
+    *_, error = events(live.chat(stream=True))
+    response = live.chat()
+    assert response.status_code == 400
+    for told in (error["error"], response.json()["error"]):
+        assert told["code"] == "invalid_constraint" and "secret" not in str(told)
+    with pytest.raises(openai.BadRequestError, match="No answer of this form"):
+        live.openai.chat.completions.create(model="counter", messages=MESSAGES)
 
 
 def test_the_models_own_sampling_holds_where_nothing_is_said(start: Callable[..., Live]) -> None:

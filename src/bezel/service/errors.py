@@ -40,6 +40,9 @@ CATALOGUE = {
     "unsupported_input": Kind(400, _INVALID, "unsupported_input", "The model does not take this input.", tells=True),
     "media": Kind(400, _INVALID, "invalid_media", "A picture or sound cannot be used.", tells=True),
     "constraint": Kind(400, _INVALID, "invalid_constraint", "The answer's form cannot be followed.", tells=True),
+    "unanswerable": Kind(
+        400, _INVALID, "invalid_constraint", "No answer of this form was found; simplify it, or ask with another seed."
+    ),
     "template": Kind(400, _INVALID, "VALIDATION_ERROR", "The model's chat template refuses these messages."),
     "too_much_text": Kind(400, _INVALID, "VALIDATION_ERROR", "The texts of the request are too long.", tells=True),
     "no_key": Kind(401, "authentication_error", "invalid_api_key", "Send an API key: Authorization: Bearer bz-..."),
@@ -83,7 +86,7 @@ CAUSES: Mapping[type[bezel.BezelError], str] = {
     bezel.ToolChoiceError: "invalid",
     bezel.ToolError: "invalid",
     bezel.ConstraintError: "constraint",
-    bezel.ConstraintFailedError: "generation",
+    bezel.ConstraintFailedError: "unanswerable",
     bezel.ContentBlockedError: "blocked",
     bezel.UnknownModelError: "no_model",
     bezel.ModelFileError: "unavailable",

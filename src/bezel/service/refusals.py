@@ -93,6 +93,8 @@ def explained(error: RequestValidationError) -> ApiError:
 
 def _param(place: tuple[int | str, ...]) -> str | None:
     """Where in the body, as one writes it: messages[0].content[1].text."""
+    if len(place) == 2 and isinstance(place[1], str):
+        return place[1][:200] or None  # a field's own name, which in a form may be a[b]
     name, tag = "", False
     for part in place[1:]:
         tag = not tag and bool(_TAGGED.search(name))

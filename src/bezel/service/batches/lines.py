@@ -17,12 +17,14 @@ from bezel.service.refusals import explained
 from bezel.service.requests.chat import ChatRequest
 from bezel.service.requests.completions import CompletionRequest
 from bezel.service.requests.embeddings import EmbeddingRequest
-from bezel.service.routes import chat, completions, embeddings
+from bezel.service.requests.responses import ResponseRequest
+from bezel.service.routes import chat, completions, embeddings, responses
 from bezel.service.server import Server
 
 _KINDS: dict[str, tuple[Any, Callable[[Server, Exchange, Any], Awaitable[Any]]]] = {
     "/v1/chat/completions": (ChatRequest, chat.complete),
     "/v1/completions": (CompletionRequest, completions.complete),
+    "/v1/responses": (ResponseRequest, responses.complete),
     "/v1/embeddings": (EmbeddingRequest, embeddings.embed),
 }
 _MOST_ERRORS = 100

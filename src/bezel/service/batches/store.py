@@ -112,9 +112,11 @@ class BatchStore:
         rows = self._rows("SELECT content FROM files WHERE owner = ? AND id = ?", owner, identity)
         return bytes(rows[0][0]) if rows else None
 
-    def files(self, owner: str, after: str | None, limit: int, purpose: str | None = None) -> list[File]:
-        """The owner's files, the latest first, behind `after`; those of a purpose, where one is named."""
-        return [File(*row) for row in self._page("files", _FILE, owner, after, limit, purpose)]
+    def files(
+        self, owner: str, after: str | None, limit: int, purpose: str | None = None, oldest: bool = False
+    ) -> list[File]:
+        """The owner's files, the latest or `oldest` first, behind `after`; those of a purpose, where one is named."""
+        return [File(*row) for row in self._page("files", _FILE, owner, after, limit, purpose, oldest)]
 
     def delete_file(self, owner: str, identity: str) -> bool:
         """Whether there was such a file."""
@@ -234,16 +236,23 @@ class BatchStore:
             raise StorageError(f"{self._folder}: {self._most:,} bytes are kept at most; delete files")
 
     def _page(
-        self, table: str, columns: str, owner: str, after: str | None, limit: int, purpose: str | None = None
+        self,
+        table: str,
+        columns: str,
+        owner: str,
+        after: str | None,
+        limit: int,
+        purpose: str | None = None,
+        oldest: bool = False,
     ) -> Sequence[tuple[Any, ...]]:
         query, values = f"SELECT {columns} FROM {table} WHERE owner = ?", [owner]
         if after:
-            query += f" AND place < (SELECT place FROM {table} WHERE owner = ? AND id = ?)"
+            query += f" AND place {'>' if oldest else '<'} (SELECT place FROM {table} WHERE owner = ? AND id = ?)"
             values += [owner, after]
         if purpose:
             query += " AND purpose = ?"
             values.append(purpose)
-        return self._rows(f"{query} ORDER BY place DESC LIMIT {int(limit)}", *values)
+        return self._rows(f"{query} ORDER BY place {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}", *values)
 
     def _rows(self, query: str, *values: object) -> Sequence[tuple[Any, ...]]:
         try:

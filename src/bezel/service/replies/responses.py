@@ -94,7 +94,7 @@ class Writing:
         prompt, written = answers.prompt_tokens, answers.completion_tokens
         usage = {
             "input_tokens": prompt,
-            "input_tokens_details": {"cached_tokens": answers.cached_tokens},
+            "input_tokens_details": {"cached_tokens": answers.cached_tokens, "cache_write_tokens": 0},
             "output_tokens": written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": prompt + written,

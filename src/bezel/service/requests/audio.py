@@ -22,11 +22,12 @@ class TranslationRequest(Body):
 
 
 class TranscriptionRequest(TranslationRequest):
-    """Not known: streams, log-probabilities, speakers, and times of words."""
+    """Not known: streams, log-probabilities, speakers, and times of words. Long recordings are cut at pauses anyway."""
 
     language: Language | None = None
     granularities: Annotated[Literal["segment"] | None, Field(alias="timestamp_granularities[]")] = None
     stream: Literal["false"] | None = None
+    chunking_strategy: Literal["auto"] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> TranscriptionRequest:

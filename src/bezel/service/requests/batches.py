@@ -12,6 +12,8 @@ from bezel.service.requests.common import Body
 Name = Annotated[str, Field(max_length=128)]
 After = Annotated[str | None, Query(max_length=128)]
 Limit = Annotated[int, Query(ge=1, le=100)]
+FilesLimit = Annotated[int, Query(ge=1, le=10_000)]
+Purpose = Annotated[str | None, Query(max_length=64)]
 
 
 class FileRequest(Body):
@@ -24,7 +26,7 @@ class BatchRequest(Body):
     """A file of lines, all for one address. There is no deadline: `completion_window` is taken and has no effect."""
 
     input_file_id: Name
-    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
     completion_window: Literal["24h"]
     metadata: (
         Annotated[

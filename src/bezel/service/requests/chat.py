@@ -11,6 +11,7 @@ from bezel.backends.interface import Backend, Request
 from bezel.generation.constraints.grammar import Grammar
 from bezel.service.input_policy import InputPolicy
 from bezel.service.requests.common import MOST_TOKENS, OWN, Body, Ignored, Json, Named, NamedChoice, Sampled, Text
+from bezel.service.requests.hints import CacheOptions, Effort, Prediction, Retention, Tier, Verbosity
 from bezel.text.tools import tool_choice
 
 Name = Annotated[str, Field(max_length=256)] | None
@@ -152,7 +153,7 @@ Format = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="
 
 
 class ChatRequest(Sampled):
-    """`metadata`, `service_tier` and `modalities` are taken and have no effect; nothing can be stored."""
+    """`metadata`, `modalities` and what stands in `hints.py` are taken and have no effect; nothing can be stored."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
@@ -165,8 +166,13 @@ class ChatRequest(Sampled):
     response_format: Format | None = None
     store: Literal[False] | None = None
     metadata: Annotated[dict[str, Ignored], Field(max_length=16)] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: Tier | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    prediction: Prediction | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Retention | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> ChatRequest:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from bezel.backends.interface import Backend, Request
 from bezel.generation.constraints.grammar import Grammar
 from bezel.service.input_policy import InputPolicy
-from bezel.service.requests.chat import InputAudio, JsonFormat, TextFormat
+from bezel.service.requests.chat import JsonFormat, TextFormat
 from bezel.service.requests.common import (
     MOST_TOKENS,
     OWN,
@@ -24,11 +24,9 @@ from bezel.service.requests.common import (
     StreamOptions,
     Text,
 )
+from bezel.service.requests.hints import CacheOptions, Include, Reasoning, Retention, Tier, Verbosity
+from bezel.service.requests.items import CallItem, Item, MessageItem
 from bezel.text.tools import NamedTool, ToolChoice
-
-CallId = Annotated[str, Field(min_length=1, max_length=256)]
-ItemId = Annotated[str, Field(max_length=256)] | None
-Status = Literal["in_progress", "completed", "incomplete"] | None
 
 
 def _not_stored(value: Any) -> Any:
@@ -38,95 +36,6 @@ def _not_stored(value: Any) -> Any:
 
 
 NotStored = Annotated[None, BeforeValidator(_not_stored)]
-
-
-class InputText(Body):
-    type: Literal["input_text"]
-    text: Text
-
-    def plain(self) -> dict[str, Any]:
-        """As the Python API takes it."""
-        return {"type": "text", "text": self.text}
-
-
-class InputImage(Body):
-    """`image_url`: a data URL."""
-
-    type: Literal["input_image"]
-    image_url: str
-    detail: Literal["auto", "low", "high"] = "auto"
-
-    def plain(self) -> dict[str, Any]:
-        """As the Python API takes it."""
-        return {"type": "image_url", "image_url": {"url": self.image_url, "detail": self.detail}}
-
-
-class InputAudioPart(Body):
-    type: Literal["input_audio"]
-    input_audio: InputAudio
-
-    def plain(self) -> dict[str, Any]:
-        """As the Python API takes it."""
-        return self.model_dump()
-
-
-class OutputText(Body):
-    """As a response held it: annotations and log-probabilities are not read."""
-
-    model_config = ConfigDict(extra="ignore")
-    type: Literal["output_text"]
-    text: Text
-
-    def plain(self) -> dict[str, Any]:
-        """As the Python API takes it."""
-        return {"type": "text", "text": self.text}
-
-
-Part = Annotated[InputText | InputImage | InputAudioPart | OutputText, Field(discriminator="type")]
-
-
-class MessageItem(Body):
-    type: Literal["message"] = "message"
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Text | Annotated[list[Part], Field(min_length=1, max_length=1024)]
-    id: ItemId = None
-    status: Status = None
-
-    def plain(self) -> dict[str, Any]:
-        """As the Python API takes it."""
-        content = self.content if isinstance(self.content, str) else [part.plain() for part in self.content]
-        return {"role": self.role, "content": content}
-
-
-class CallItem(Named):
-    type: Literal["function_call"]
-    call_id: CallId
-    arguments: Text
-    id: ItemId = None
-    status: Status = None
-
-
-class OutputItem(Body):
-    """What a function gave back."""
-
-    type: Literal["function_call_output"]
-    call_id: CallId
-    output: Text | Annotated[list[InputText], Field(min_length=1, max_length=1024)]
-    id: ItemId = None
-    status: Status = None
-
-
-def _kind(value: Any) -> Any:
-    found = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
-    return found if isinstance(found, str) else None
-
-
-Item = Annotated[
-    Annotated[MessageItem, Tag("message")]
-    | Annotated[CallItem, Tag("function_call")]
-    | Annotated[OutputItem, Tag("function_call_output")],
-    Discriminator(_kind),
-]
 
 
 class FunctionTool(Body):
@@ -158,49 +67,30 @@ class SchemaFormat(Named):
 
 class TextOptions(Body):
     format: Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Verbosity | None = None
 
 
-class ResponseRequest(Body):
-    """`metadata`, `service_tier`, `user`, `safety_identifier` and `prompt_cache_key` are taken and have no effect."""
+class Asked(Body):
+    """What a response and the count of its tokens share."""
 
     model: ModelName
     input: Text | Annotated[list[Item], Field(min_length=1, max_length=4096)]
     instructions: Text | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    store: Annotated[Literal[False] | None, BeforeValidator(_not_stored)] = None
     previous_response_id: NotStored = None
     conversation: NotStored = None
-    background: Literal[False] | None = None
-    truncation: Literal["disabled"] | None = None
-    include: Annotated[list[str], Field(max_length=0)] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = None
-    service_tier: Literal["auto", "default"] | None = None
-    user: Ignored = None
-    safety_identifier: Ignored = None
-    prompt_cache_key: Ignored = None
+    truncation: Literal["auto", "disabled"] | None = None
+    reasoning: Reasoning | None = None
 
     def request(self, backend: Backend, policy: InputPolicy) -> Request:
         """The request to a backend, its texts after the policy. Raises ApiError and what Request's parts raise."""
-        said: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p}
-        sampling = replace(backend.sampling, **{name: value for name, value in said.items() if value is not None})
         return Request(
             messages=policy.messages(self._messages()),
             tools=policy.tools([tool.plain() for tool in self.tools or ()]),
-            sampling=sampling,
-            max_tokens=self.max_output_tokens,
+            sampling=backend.sampling,
             tool_choice=self._choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             constraint=self._grammar(),
@@ -237,3 +127,43 @@ class ResponseRequest(Body):
         if isinstance(form, JsonFormat):
             return Grammar.schema({"type": "object"})
         return Grammar.schema(form.schema_) if isinstance(form, SchemaFormat) else None
+
+
+class InputTokensRequest(Asked):
+    """The body of /v1/responses/input_tokens."""
+
+
+class ResponseRequest(Asked):
+    """`metadata`, `user`, `safety_identifier`, `prompt_cache_key` and what stands in `hints.py` have no effect.
+
+    Nor has `max_tool_calls`, which counts the calls of hosted tools, or `truncation`: what is too long is refused.
+    """
+
+    max_output_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_logprobs: Literal[0] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: Annotated[Literal[False] | None, BeforeValidator(_not_stored)] = None
+    background: Literal[False] | None = None
+    include: Annotated[list[Include], Field(max_length=16)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+        ]
+        | None
+    ) = None
+    service_tier: Tier | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Retention | None = None
+    user: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+
+    def request(self, backend: Backend, policy: InputPolicy) -> Request:
+        """As `Asked.request`, with what this says of the answer."""
+        said: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p}
+        sampling = replace(backend.sampling, **{name: value for name, value in said.items() if value is not None})
+        return replace(super().request(backend, policy), sampling=sampling, max_tokens=self.max_output_tokens)

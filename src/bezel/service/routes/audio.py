@@ -9,6 +9,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from bezel.backends.interface import Hearer
+from bezel.service.description import form
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange, exchange_of
 from bezel.service.forms import read_form
@@ -25,7 +26,7 @@ router = APIRouter()
 _TYPES = {"json": "application/json", "verbose_json": "application/json", "vtt": "text/vtt"}
 
 
-@router.post("/v1/audio/transcriptions")
+@router.post("/v1/audio/transcriptions", openapi_extra=form(TranscriptionRequest))
 @needs("generate", takes=FORM)
 async def transcriptions(request: Request) -> Response:
     """What is said in a recording."""
@@ -33,7 +34,7 @@ async def transcriptions(request: Request) -> Response:
     return await _reply(request, body, file, body.language, None)
 
 
-@router.post("/v1/audio/translations")
+@router.post("/v1/audio/translations", openapi_extra=form(TranslationRequest))
 @needs("generate", takes=FORM)
 async def translations(request: Request) -> Response:
     """What is said in a recording, in English."""

@@ -7,10 +7,11 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 
 from bezel.service.batches.access import Access
+from bezel.service.description import form
 from bezel.service.errors import ApiError
 from bezel.service.forms import read_form
 from bezel.service.replies import batches as replies
-from bezel.service.requests.batches import After, FileRequest, Limit
+from bezel.service.requests.batches import After, FileRequest, FilesLimit, Purpose
 from bezel.service.responses import json_response
 from bezel.service.scopes import FORM, needs
 
@@ -18,7 +19,7 @@ router = APIRouter()
 _NAME = "input.jsonl"  # a client's own name of a file may say who it is about
 
 
-@router.post("/v1/files")
+@router.post("/v1/files", openapi_extra=form(FileRequest))
 @needs("batches", takes=FORM)
 async def create(request: Request) -> Response:
     """Keep a file."""
@@ -34,13 +35,13 @@ async def create(request: Request) -> Response:
 async def listed(
     request: Request,
     after: After = None,
-    limit: Limit = 20,
-    order: Literal["desc"] = "desc",
-    purpose: Literal["batch", "batch_output"] | None = None,
+    limit: FilesLimit = 20,
+    order: Literal["asc", "desc"] = "desc",
+    purpose: Purpose = None,
 ) -> Response:
-    """The files of the key, the latest first."""
+    """The files of the key, the latest first unless `order` is asc."""
     access = Access(request)
-    found = await access.call(access.store.files, access.owner, after, limit + 1, purpose)
+    found = await access.call(access.store.files, access.owner, after, limit + 1, purpose, order == "asc")
     return json_response(replies.page([replies.file(each) for each in found], limit))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from bezel import __version__
+from bezel.service.description import describe
 from bezel.service.responses import json_response
 from bezel.service.scopes import OPEN, needs
 from bezel.service.server import server_of
@@ -39,7 +40,7 @@ async def version(request: Request) -> Response:
 @needs("models")
 async def openapi(request: Request) -> Response:
     """The description of what is served."""
-    return json_response(request.app.openapi())
+    return json_response(describe(request.app))
 
 
 @router.get("/metrics")
