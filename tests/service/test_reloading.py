@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bezel.monitor.settings import MonitorSettings
-from bezel.service.reloading import LIVE, reload
+from bezel.safety.settings import PolicySettings
+from bezel.service.reloading import LIVE, AllSettings, reload
 from bezel.service.settings import ServerSettings
 from bezel.settings import read_settings
 from bezel.testing import CounterBackend
@@ -33,9 +34,10 @@ class Reloadable:
         self.file.write_text(text)
         reload(
             self.live.server,
-            lambda: (
+            lambda: AllSettings(
                 read_settings(ServerSettings, "serve", self._base, {}, self.file),
                 read_settings(MonitorSettings, "monitor", {}, {}, self.file),
+                read_settings(PolicySettings, "policy", {}, {}, self.file),
             ),
         )
         return [line for line in self.live.log() if "event" in line][-1]
@@ -56,6 +58,23 @@ def test_limits_hold_from_the_next_request_on(reloadable: Reloadable) -> None:
     assert live.chat(max_tokens=1000).status_code == 429
     assert reloadable.reload("")["detail"] == "changed: rate_limit, token_limit"
     assert live.chat(max_tokens=1000).status_code == 200
+
+
+def test_a_policy_of_content(reloadable: Reloadable, tmp_path: Path) -> None:
+    live, rules = reloadable.live, tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nname = "zeus"\naction = "block"\nwords = ["Zeus"]')
+    asks = [{"role": "user", "content": "Who is Zeus?"}]
+    assert live.chat(messages=asks).status_code == 200
+    told = f'[policy]\nrules = "{rules}"'
+    assert reloadable.reload(told)["detail"] == "changed: policy"
+    assert live.chat(messages=asks).json()["error"]["code"] == "CONTENT_FILTERED"
+    assert reloadable.reload(told)["detail"] == "changed: nothing"
+    rules.write_text(rules.read_text().replace("Zeus", "Hera"))
+    assert reloadable.reload(told)["detail"] == "changed: policy"
+    assert live.chat(messages=asks).status_code == 200
+    rules.write_text("[[rule]]")
+    assert reloadable.reload(told)["event"] == "settings_refused"
+    assert live.chat(messages=[{"role": "user", "content": "Who is Hera?"}]).status_code != 200
 
 
 def test_sizes_and_texts(reloadable: Reloadable) -> None:

@@ -95,6 +95,7 @@ def serve(
         from bezel.safety.settings import PolicySettings
         from bezel.service.app import create_app
         from bezel.service.listening import configuration
+        from bezel.service.reloading import AllSettings
         from bezel.service.settings import ServerSettings
     from bezel.settings import read_settings
 
@@ -118,15 +119,20 @@ def serve(
         "tracing": tracing,
     }
 
-    def reread() -> tuple[ServerSettings, MonitorSettings]:
-        return read_settings(ServerSettings, "serve", flags), read_settings(MonitorSettings, "monitor", {})
+    looked_for = {"rules": rules, "personal_data": personal_data or None, "active_html": active_html}
 
-    settings, watched = reread()
+    def reread() -> AllSettings:
+        return AllSettings(
+            read_settings(ServerSettings, "serve", flags),
+            read_settings(MonitorSettings, "monitor", {}),
+            read_settings(PolicySettings, "policy", looked_for | {"guard": guard or None}),
+        )
+
+    told = reread()
+    settings = told.serve
     _check_keys(settings)
     tracing_to = _tracing() if settings.tracing else None
-    looked_for = {"rules": rules, "personal_data": personal_data or None, "active_html": active_html}
-    chosen = read_settings(PolicySettings, "policy", looked_for | {"guard": guard or None})
-    policy = ContentPolicy.of(chosen)
+    policy = ContentPolicy.of(told.policy)
     loading = options.given(
         level=level,
         context=context,
@@ -143,9 +149,9 @@ def serve(
     loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
     apart = settings.engine_process and backend == "native"
     backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
-    if chosen.guard:
-        policy = replace(policy, guard=_guard(chosen, threads))
-    app = create_app(settings, backends, watched=watched, reread=reread, tracing=tracing_to, policy=policy)
+    if told.policy.guard:
+        policy = replace(policy, guard=_guard(told.policy, threads))
+    app = create_app(settings, backends, watched=told.monitor, reread=reread, tracing=tracing_to, policy=policy)
     config = configuration(app, settings)
     listening = config.bind_socket()
     listening.listen(config.backlog)  # who reads the line below may come at once

@@ -51,6 +51,12 @@ class ContentPolicy:
         return replace(self.of(settings), guard=self.guard)
 
     @property
+    def described(self) -> tuple[object, ...]:
+        """What it looks for and does, to be compared with another's."""
+        rules = [(rule.name, rule.action, rule.sides, [each.source for each in rule.patterns]) for rule in self.rules]
+        return rules, self.html, self.hold_back, self.guard_every
+
+    @property
     def looks_at_answers(self) -> bool:
         """Whether anything of an answer may be changed or held back."""
         return self.guard is not None or bool(self.of_side("output"))

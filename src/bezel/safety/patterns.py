@@ -22,6 +22,7 @@ class Pattern:
     """
 
     def __init__(self, source: str, refine: Refine | None = None) -> None:
+        self.source = source
         re2 = _re2()
         options = re2.Options()
         options.log_errors, options.max_mem = False, _MEMORY

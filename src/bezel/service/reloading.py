@@ -7,17 +7,29 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 from bezel.errors import BezelError
 from bezel.monitor.settings import MonitorSettings
+from bezel.safety.settings import PolicySettings
 from bezel.service.server import Server
 from bezel.service.settings import ServerSettings
 
 Settings = TypeVar("Settings", ServerSettings, MonitorSettings)
-Reread = Callable[[], tuple[ServerSettings, MonitorSettings]]
-"""The settings as flags, environment and file say now. Raises as `bezel.settings.read_settings`."""
+
+
+@dataclass(frozen=True)
+class AllSettings:
+    """What `bezel serve` is told by flags, environment and file."""
+
+    serve: ServerSettings
+    monitor: MonitorSettings
+    policy: PolicySettings
+
+
+Reread = Callable[[], AllSettings]
+"""The settings of now. Raises as `bezel.settings.read_settings`."""
 LIVE = frozenset(
     {
         "rate_limit",
@@ -46,13 +58,16 @@ LIVE = frozenset(
 def reload(server: Server, reread: Reread) -> None:
     """Have the settings of now hold, as far as they can, and log which do not; or log why the old ones stay."""
     try:
-        settings, monitor = reread()
+        now = reread()
+        policy = server.policy.with_rules_of(now.policy)
     except BezelError as error:
         server.log.event("settings_refused", f"{type(error).__name__}: {error}")
         return
     changed, waiting = list[str](), list[str]()
-    applied = _applied(server.settings, settings, changed, waiting)
-    server.set(applied, _applied(server.watch.settings, monitor, changed, waiting))
+    applied = _applied(server.settings, now.serve, changed, waiting)
+    if policy.described != server.policy.described:
+        changed.append("policy")
+    server.set(applied, _applied(server.watch.settings, now.monitor, changed, waiting), policy)
     detail = f"changed: {', '.join(changed) or 'nothing'}"
     server.log.event("settings_reloaded", f"{detail}; need a restart: {', '.join(waiting)}" if waiting else detail)
 

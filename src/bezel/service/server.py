@@ -131,11 +131,12 @@ class Server:
         uses.append(memory_use())
         return MemoryUse(sum(use.resident for use in uses), sum(use.peak for use in uses))
 
-    def set(self, settings: ServerSettings, monitor: MonitorSettings) -> None:
+    def set(self, settings: ServerSettings, monitor: MonitorSettings, policy: ContentPolicy) -> None:
         """Have other settings hold from the next request on, those that `reloading.LIVE` names.
 
-        A part that holds a setting of its own gets it here, policies of content among them.
+        A part that holds a setting of its own gets it here.
         """
+        self.policy = policy
         self.settings = self.limits.settings = settings
         self.log.level = settings.log_level
         self.watch.set(monitor)
