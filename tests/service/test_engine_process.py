@@ -79,20 +79,22 @@ def test_while_it_is_started_everybody_is_told(live: Live, monkeypatch: pytest.M
     go, start = threading.Event(), type(supervisor)._started
     monkeypatch.setattr(type(supervisor), "_started", lambda self: go.wait() and start(self))
     before = live.client.get("/metrics").text
-    kill(live)
-    wait_until(lambda: backend_of(live).process_id is None)
-    for body in (SHORT, SHORT | {"stream": True}, SHORT | {"n": 2}):
-        refused = live.client.post("/v1/completions", json=body)
-        assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1
-    limited = live.key("generate", token_limit=10_000)
-    assert live.client.post("/v1/completions", json=SHORT, headers=limited).status_code == 503
-    assert live.client.post("/tokenize", json={"model": "small", "prompt": "a"}).status_code == 503
-    assert live.client.get("/health").json() == {"status": "ok"}
-    assert live.client.get("/ready").status_code == 503
-    assert live.client.get("/health/deep").status_code == 503
-    assert live.client.get("/v1/models").json()["data"][0]["max_model_len"] == 8192
-    assert live.client.get("/v1/monitor").status_code == 200
-    go.set()
+    try:
+        kill(live)
+        wait_until(lambda: backend_of(live).process_id is None)
+        for body in (SHORT, SHORT | {"stream": True}, SHORT | {"n": 2}):
+            refused = live.client.post("/v1/completions", json=body)
+            assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1
+        limited = live.key("generate", token_limit=10_000)
+        assert live.client.post("/v1/completions", json=SHORT, headers=limited).status_code == 503
+        assert live.client.post("/tokenize", json={"model": "small", "prompt": "a"}).status_code == 503
+        assert live.client.get("/health").json() == {"status": "ok"}
+        assert live.client.get("/ready").status_code == 503
+        assert live.client.get("/health/deep").status_code == 503
+        assert live.client.get("/v1/models").json()["data"][0]["max_model_len"] == 8192
+        assert live.client.get("/v1/monitor").status_code == 200
+    finally:
+        go.set()
     up(live)
     assert live.client.post("/v1/completions", json=SHORT).status_code == 200
     name = 'bezel_engine_restarts_total{model_name="small"}'

@@ -148,8 +148,9 @@ class Events(Protocol):
 class Backend(Protocol):
     """An engine that answers requests."""
 
-    sampling: Sampling
-    """What the model's makers recommend, for what a request leaves open."""
+    @property
+    def sampling(self) -> Sampling:
+        """What the model's makers recommend, for what a request leaves open."""
 
     def stream(self, request: Request) -> Events:
         """Deltas and calls, then one Finish. Closing the iterator cancels the request."""

@@ -209,8 +209,10 @@ class TextModel(Protocol):
     cache_spec: CacheSpec
     vocabulary: int
     context: int
-    ropes: Sequence[RopeTable]
-    """Must hold the rows of a batch's positions before kernels read them, as `forward` sees to."""
+
+    @property
+    def ropes(self) -> Sequence[RopeTable]:
+        """They must hold the rows of a batch's positions before kernels read them, as `forward` sees to."""
 
     def forward(self, batch: Batch, cache: CacheView) -> F32:
         """Run the batch, writing keys and values to the cache: logits float32 [R, vocabulary]."""

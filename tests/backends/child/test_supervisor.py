@@ -86,15 +86,17 @@ def test_an_end_in_the_middle_is_an_error_and_another_answers(backend: ChildBack
 def test_what_is_asked_meanwhile_is_refused_at_once(backend: ChildBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     go, start = threading.Event(), type(backend._supervisor)._started
     monkeypatch.setattr(type(backend._supervisor), "_started", lambda self: go.wait() and start(self))
-    assert backend.process_id is not None
-    os.kill(backend.process_id, signal.SIGKILL)
-    while backend.process_id is not None:
-        time.sleep(0.001)
-    for ask in (lambda: next(backend.stream(LONG)), backend.health, lambda: backend.text_of([1])):
-        with pytest.raises(EngineStartingError):
-            ask()
-    assert backend.describe()["context"] == 8192 and backend.memory().resident == 0
-    go.set()
+    try:
+        assert backend.process_id is not None
+        os.kill(backend.process_id, signal.SIGKILL)
+        while backend.process_id is not None:
+            time.sleep(0.001)
+        for ask in (lambda: next(backend.stream(LONG)), backend.health, lambda: backend.text_of([1])):
+            with pytest.raises(EngineStartingError):
+                ask()
+        assert backend.describe()["context"] == 8192 and backend.memory().resident == 0
+    finally:
+        go.set()
     wait_until_up(backend)
     assert backend.text_of([2])
 

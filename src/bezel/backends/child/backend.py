@@ -38,11 +38,7 @@ class ChildBackend:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-
-    @property
-    def sampling(self) -> Sampling:
-        """See `Backend.sampling`."""
-        return self._supervisor.opened.sampling
+        self.sampling: Sampling = supervisor.opened.sampling
 
     def stream(self, request: Request) -> Streaming:
         """See `Backend.stream`. The request is sent when its first event is asked for."""
