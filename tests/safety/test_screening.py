@@ -194,6 +194,13 @@ def test_an_answer_is_judged_beside_the_last_question() -> None:
     assert "Chatbot Response: an answer" in model.asked[-1]
 
 
+def test_a_guard_of_images_holds_no_text_back() -> None:
+    seen: Any = object()
+    made = policy(guard=Guard("sees", None, seen), hold_back=1, guard_every=100)
+    first = next(iter(Screened(made, Fixed(*said("ab", "c")), Request(prompt="x"), lambda *_: None, True)))
+    assert isinstance(first, Delta) and first.text == "a"
+
+
 def test_earlier_messages_are_judged_once() -> None:
     model = Scripted("never")
     judge = Guard("judge", Classifier(model, policies=["hate"]))

@@ -168,6 +168,21 @@ def test_nothing_of_a_request_goes_round_the_rules(ruled: Live) -> None:
     assert [each.json()["error"]["code"] for each in (embedded, tokenized)] == ["CONTENT_FILTERED"] * 2
 
 
+def test_tools_stay_tools_whatever_is_redacted(start: Callable[..., Live], tmp_path: Path) -> None:
+    file = tmp_path / "words.toml"
+    file.write_text("[[rule]]\nname='x'\naction='redact'\nwords=['function', 'object', 'parameters', 'f', 'secret']\n")
+    backend = Parrot()
+    live = start(backends={"parrot": backend}, policy=ContentPolicy.of(PolicySettings(rules=str(file))))
+    schema = {"type": "object", "properties": {"secret": {"type": "string", "enum": ["secret", "b"]}}}
+    tool = {"type": "function", "function": {"name": "f", "description": "a secret", "parameters": schema}}
+    assert say(live, "hi", tools=[tool]).status_code == 200
+    seen: Any = backend.asked
+    redacted = {"type": "object", "properties": {"secret": {"type": "string", "enum": ["[x]", "b"]}}}
+    assert seen.tools == [
+        {"type": "function", "function": {"name": "f", "description": "a [x]", "parameters": redacted}}
+    ]
+
+
 def test_token_ids_are_read_as_text(start: Callable[..., Live], tmp_path: Path) -> None:
     file = tmp_path / "ids.toml"
     file.write_text(

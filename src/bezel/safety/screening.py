@@ -169,7 +169,13 @@ class _Answer:
             guard.answer(self._question, self._before + text, self._violated)
 
         size = self._policy.hold_back if self._streamed else None
-        return Window(self._rules, self._note, size, judge if guard is not None else None, self._policy.guard_every)
+        return Window(
+            self._rules,
+            self._note,
+            size,
+            judge if guard is not None and guard.texts is not None else None,
+            self._policy.guard_every,
+        )
 
 
 def _prompt(backend: Backend, request: Request) -> str:

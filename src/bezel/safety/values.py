@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 Change = Callable[[str], str]
 
 
-def changed(value: Any, change: Change) -> Any:
-    """`value` with every text in it changed, names of fields too; a number whose digits change becomes a text."""
+def changed(value: Any, change: Change, fixed: Collection[str] | None = None) -> Any:
+    """`value` with every text in it changed, names of fields too; a number whose digits change becomes a text.
+
+    With `fixed` names of fields, and the texts of those that are fixed, stay as they are: `change` sees them only.
+    """
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change(name): changed(each, change) for name, each in value.items()}
+        found = {}
+        for name, each in value.items():
+            after = change(name)
+            stays = fixed is not None and name in fixed and isinstance(each, str)
+            rest = changed(each, change, fixed)
+            found[name if fixed is not None else after] = each if stays else rest
+        return found
     if isinstance(value, list):
-        return [changed(each, change) for each in value]
+        return [changed(each, change, fixed) for each in value]
     if isinstance(value, int | float) and not isinstance(value, bool):
         written = str(value)
         after = change(written)

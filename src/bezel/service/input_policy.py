@@ -38,6 +38,8 @@ _SUSPECTS = re.compile(
 )
 """What may have to go; most texts have none, and are read once."""
 _TEXTS = ("text", "refusal")
+_MEANT = ("type", "name", "format", "$ref")
+"""Fields of tools and schemas whose texts mean something to the server."""
 
 
 @dataclass
@@ -102,7 +104,10 @@ class InputPolicy:
     def tools(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Tools with every description changed, where servers of tools could hide words."""
         described = [self._described(tool) for tool in tools]
-        return changed(described, self._searched) if self.content.looks_at_requests else described
+        if not self.content.looks_at_requests:
+            return described
+        searched: list[dict[str, Any]] = changed(described, self._searched, _MEANT)
+        return searched
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
