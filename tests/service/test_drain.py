@@ -50,6 +50,6 @@ def test_streams_and_who_waits_are_answered_while_nobody_new_is_let_in(start: Ca
         expected = " ".join(map(str, range(1, 31)))
         assert [(answer.whole, answer.text) for answer in answers] == [(True, expected)] * 2
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), 120))
     live.stop()
     assert live.server.pool._shutdown, "all is let go of"

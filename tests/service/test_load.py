@@ -41,7 +41,7 @@ def test_ten_times_too_many_are_refused_with_a_time_and_the_queue_stays_bounded(
         assert all(a.whole and a.text == "1 2 3" for a in answers if a.status == 200)
         return [answer.status for answer in answers]
 
-    statuses = asyncio.run(overload())
+    statuses = asyncio.run(asyncio.wait_for(overload(), 120))
     assert (statuses.count(200), statuses.count(503)) == (lanes + queue, 9 * (lanes + queue))
     assert max(most) == queue
     wait_until(lambda: live.lanes().running == 0)

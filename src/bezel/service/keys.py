@@ -122,7 +122,7 @@ class KeyStore:
         if grace > 0:
             ends = now + grace
             ended = ("UPDATE keys SET expires = ? WHERE id = ?", (min(ends, old.expires or ends), old.id))
-        self._write(added, ended)
+        self._write(ended, added)
         return secret, key
 
     def close(self) -> None:

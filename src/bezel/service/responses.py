@@ -94,7 +94,7 @@ class EventStream(Response):
 
     async def _run(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
-        gone.add_done_callback(lambda done: done.cancelled() or self._answers.stop(ApiError("gone")))
+        gone.add_done_callback(self._gone)
         self._watch(send)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -107,6 +107,10 @@ class EventStream(Response):
             self._unwatch()
             gone.cancel()
             await self._answers.aclose()
+
+    def _gone(self, watching: asyncio.Future[None]) -> None:
+        if not watching.cancelled():
+            self._answers.stop(ApiError("gone"))
 
     def _watch(self, send: Send) -> None:
         """Look every so often whether anything was sent; a timer costs less than a task that sleeps."""
