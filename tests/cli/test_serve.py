@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from bezel.cli.main import app
 from bezel.errors import InvalidRequestError, MissingExtraError
-from bezel.testing import instruction_sets
+from bezel.testing import instruction_sets, write_checkpoint
+from tests.safety.test_classifier import with_yes_and_no
 
 
 def run(*arguments: str, database: Path) -> str:
@@ -59,7 +60,6 @@ def children(process_id: int) -> list[int]:
     return [int(each) for text in lists for each in text.read_text().split()]
 
 
-@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 def test_a_policy_that_cannot_be_ends_the_start_before_a_model_is_loaded(tmp_path: Path) -> None:
     for flags, words in (
         (["--rules", str(tmp_path / "none.toml")], "the rules cannot be read"),
@@ -70,6 +70,22 @@ def test_a_policy_that_cannot_be_ends_the_start_before_a_model_is_loaded(tmp_pat
         assert done.exit_code != 0 and words in str(done.exception)
 
 
+@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+def test_a_guard_is_loaded_beside_the_models(tmp_path: Path) -> None:
+    from bezel.cli.serve import _guard
+    from bezel.safety.settings import PolicySettings
+
+    judge = str(with_yes_and_no(write_checkpoint(tmp_path, vocabulary=300)))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
+    guard = _guard(PolicySettings(guard=(judge,), guard_policies=("hate",)), 1)
+    verdict = guard.text("hello")
+    assert guard.name == judge and list(verdict.probabilities) == ["hate"] and 0 < verdict.probabilities["hate"] < 1
+    done = CliRunner().invoke(app, ["serve", "tiny", "--no-auth", "--guard", "tiny", "--threads", "1"])
+    assert "so it is no ShieldGemma" in str(done.exception)
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 def test_a_server_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bezel.cli", "serve", "tiny", "--no-auth", "--port", "0", "--threads", "1"]
     environment = {**os.environ, "BEZEL_MAX_QUEUE": "3", "BEZEL_CONFIG": str(tmp_path / "bezel.toml")}

@@ -123,10 +123,8 @@ def test_what_is_blocked_never_reaches_the_model_and_no_blocked_answer_leaves_it
     assert guarded.chat("good").text == "doog" and len(model.seen) == 2
 
 
-@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
-def test_probabilities_are_those_of_transformers(tmp_path: Path) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    folder = write_checkpoint(tmp_path, vocabulary=300)
+def with_yes_and_no(folder: Path) -> Path:
+    """A checkpoint of 300 tokens whose tokenizer has both answers as a token each."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     for piece, unused in (("Y", 296), ("e", None), ("s", None), ("N", 297), ("Yes", 298), ("No", 299), ("Ye", 295)):
@@ -134,6 +132,13 @@ def test_probabilities_are_those_of_transformers(tmp_path: Path) -> None:
             vocabulary = {name: i for name, i in vocabulary.items() if i != unused} | {piece: unused}
     tokenizer["model"] |= {"vocab": vocabulary, "merges": ["Y e", "Ye s", "N o"]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+def test_probabilities_are_those_of_transformers(tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    folder = with_yes_and_no(write_checkpoint(tmp_path, vocabulary=300))
     config = transformers.Gemma2Config(
         vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=32, query_pre_attn_scalar=32, sliding_window=64, max_position_embeddings=2048,
