@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.openai_suite.differences import CASES, PARAMETERS
 from bezel.backends.native import NativeBackend
+from tests.fuzz.server_life import flagging
 from tests.service.engines import CountingEmbedder, CountingHearer
 from tests.service.live import Live
 from tests.service.test_audio import wav
@@ -28,7 +29,13 @@ ROOT = Path(__file__).parent.parent.parent
 _CONTEXT = 512  # answers without a limit end there
 RESOURCES = (
     *("chat", "test_completions.py", "test_responses.py", "responses", "test_embeddings.py", "test_models.py"),
-    *("test_files.py", "test_batches.py", "audio/test_transcriptions.py", "audio/test_translations.py"),
+    *(
+        "test_files.py",
+        "test_moderations.py",
+        "test_batches.py",
+        "audio/test_transcriptions.py",
+        "audio/test_translations.py",
+    ),
 )
 
 
@@ -43,7 +50,9 @@ def main() -> int:
         folder = Path(name)
         backends: Any = {"tiny": NativeBackend.load("tiny", threads=1, context=_CONTEXT)}
         backends |= {"embedder": CountingEmbedder(), "hearer": CountingHearer()}
-        live = Live(folder, backends=backends, batch_folder=str(folder / "batches"), rate_limit=0)
+        live = Live(
+            folder, backends=backends, batch_folder=str(folder / "batches"), policy=flagging(folder), rate_limit=0
+        )
         try:
             cases = run(live, folder, arguments)
         finally:

@@ -90,7 +90,7 @@ def _fitted(options: Any) -> Any:
 
 
 def _fill(url: str, body: dict[str, Any]) -> None:
-    if url not in ("/files", "/batches"):
+    if url not in ("/files", "/batches", "/moderations"):
         body["model"] = _MODELS.get(url, "tiny")
     if url.startswith("/responses"):
         body.setdefault("input", "string")

@@ -9,7 +9,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bezel.safety.content import ContentPolicy
+from bezel.safety.settings import PolicySettings
+
 MODEST = {"max_body_bytes": 1 << 19, "max_stored_bytes": 4 << 20, "max_batch_lines": 50, "body_seconds": 5}
+
+
+def flagging(folder: Path) -> ContentPolicy:
+    """A policy that looks at everything and changes nothing but addresses."""
+    rules = folder / "rules.toml"
+    rules.write_text('[[rule]]\nname = "gossip"\naction = "flag"\nwords = ["rumour"]\n')
+    return ContentPolicy.of(PolicySettings(rules=str(rules), personal_data=("email",)))
 
 
 def live(folder: str, settings: dict[str, Any], pipe: Connection) -> None:
@@ -20,7 +30,8 @@ def live(folder: str, settings: dict[str, Any], pipe: Connection) -> None:
 
     backends: Any = {"counter": CounterBackend(context=512), "embedder": CountingEmbedder(), "hearer": CountingHearer()}
     place = Path(folder)
-    server = Live(place, backends=backends, rate_limit=0, batch_folder=str(place / "batches"), **settings)
+    kept: Any = {"batch_folder": str(place / "batches"), "policy": flagging(place)}
+    server = Live(place, backends=backends, rate_limit=0, **kept, **settings)
     with (place / "log").open("w") as log:
         server.server.log._stream = log
         pipe.send((server.port, server.secret))

@@ -27,6 +27,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": "counter", "messages": MESSAGES, "stream": False, "options": {"num_predict": 2}},
     "/api/generate": {"model": "counter", "prompt": "a", "raw": True, "format": "json", "images": None},
     "/api/show": {"model": "counter"},
+    "/v1/moderations": {"input": ["a", "b"], "model": "omni-moderation-latest"},
     "/tokenize": {"model": "counter", "messages": MESSAGES, "tools": [TOOL]},
     "/detokenize": {"model": "counter", "tokens": [1, 2]},
 }

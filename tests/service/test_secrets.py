@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bezel.testing import CounterBackend
+from tests.fuzz.server_life import flagging
 from tests.service.engines import CountingEmbedder, CountingHearer
 from tests.service.live import CHAT, TOOLS, Live
 from tests.service.test_audio import wav
@@ -102,7 +103,7 @@ def test_no_canary_comes_out_of_any_other_route(start: Callable[..., Live], tmp_
     failing = CounterBackend(failure=RuntimeError(many(20)), fails_at=2)
     hearer = CountingHearer(failure=RuntimeError(many(20)), fails_at=2)
     backends = {"counter": CounterBackend(), "failing": failing, "embedder": CountingEmbedder(), "hearer": hearer}
-    live = start(backends=backends, rate_limit=0, batch_folder=str(tmp_path / "batches"))
+    live = start(backends=backends, rate_limit=0, policy=flagging(tmp_path), batch_folder=str(tmp_path / "batches"))
     answers = []
 
     def post(path: str, **body: Any) -> None:
@@ -111,7 +112,7 @@ def test_no_canary_comes_out_of_any_other_route(start: Callable[..., Live], tmp_
     for model in ("counter", "failing", "embedder", word()):
         for stream in (False, True):
             tool = {"name": word(), "description": many(20), "parameters": {word(): many(20)}}
-            messages = [{"role": "system", "content": many(100)}, {"role": "user", "content": many(150) + "\u202e"}]
+            messages = [{"role": "system", "content": many(100)}, {"role": "user", "content": many(130) + "\u202e"}]
             function = {"type": "function", "function": tool}
             post("/api/chat", model=model, messages=messages, tools=[function], stream=stream, keep_alive=word())
             post("/api/generate", model=model, prompt=many(200), system=many(30), stream=stream)
@@ -119,6 +120,8 @@ def test_no_canary_comes_out_of_any_other_route(start: Callable[..., Live], tmp_
             post("/v1/responses", model=model, input=items, stream=stream, user=word())
             post("/v1/responses", model=model, input=many(100), prompt_cache_key=word(), stream=stream)
         post("/v1/responses/input_tokens", model=model, input=many(200))
+        post("/v1/moderations", input=[many(50), f"a rumour {word()} {word()}@{word()}.example"])
+        post("/v1/moderations", input=many(50), model=word())
         post("/v1/embeddings", model=model, input=[many(200), many(200)], user=word())
         post("/v1/embeddings", model=model, input="a", task=word())
         post("/api/show", model=model, **{field(): word()})
