@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import socket
 import statistics
 import subprocess
@@ -137,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--llama-server", type=Path, required=True)
-    parser.add_argument("--llama-options", nargs="*", default=[], help="further options of llama-server")
+    parser.add_argument("--llama-options", type=shlex.split, default=[], help="--llama-options='-ub 256'")
     parser.add_argument("--chats", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=128)
