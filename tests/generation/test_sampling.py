@@ -21,6 +21,8 @@ LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
         (Sampling(), [0.5, 0.25, 0.15, 0.1]),
         (Sampling(top_k=2), [2 / 3, 1 / 3, 0, 0]),
         (Sampling(top_p=0.6), [2 / 3, 1 / 3, 0, 0]),
+        (Sampling(top_p=0.75), [2 / 3, 1 / 3, 0, 0]),
+        (Sampling(top_p=0.9), [5 / 9, 5 / 18, 1 / 6, 0]),
         (Sampling(top_p=0.0), [1, 0, 0, 0]),
         (Sampling(min_p=0.4), [2 / 3, 1 / 3, 0, 0]),
         (Sampling(typical_p=0.2), [0, 1, 0, 0]),
@@ -28,6 +30,10 @@ LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
 )
 def test_filters_keep_what_their_definition_says(sampling: Sampling, expected: list[float]) -> None:
     np.testing.assert_allclose(distribution(LOGITS, sampling), expected, atol=1e-6)
+    found = np.zeros(len(LOGITS))
+    ids, probabilities = candidates(LOGITS, sampling, KERNELS)
+    found[ids] = probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_temperature_sharpens() -> None:

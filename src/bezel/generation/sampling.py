@@ -12,6 +12,7 @@ from bezel.errors import InvalidRequestError
 from bezel.kernels.interface import F32, I32, Kernels
 
 _LOOKED_AT = 1024  # largest logits, where no top-k says how many
+_ROUNDING = 1e-6  # of a sum of probabilities that come of float32 logits: 0.5 and 0.25 reach a mass of 0.75
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def _filter(probabilities: NDArray[np.float64], sampling: Sampling) -> None:
 
 
 def _keep_mass(probabilities: NDArray[np.float64], order: NDArray[np.int64], mass: float) -> None:
-    """Zero all but the shortest run of `order` whose probability reaches `mass`; renormalise in place."""
-    count = int(np.searchsorted(np.cumsum(probabilities[order]), mass)) + 1
+    """Zero all but the shortest run of `order` whose probability reaches `mass` to rounding; renormalise in place."""
+    count = int(np.searchsorted(np.cumsum(probabilities[order]), mass - _ROUNDING)) + 1
     probabilities[order[max(count, 1) :]] = 0.0
     probabilities /= probabilities.sum()
 
