@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bezel.backends.answer import Answer
 from bezel.backends.answering import Answering
@@ -101,7 +101,7 @@ class NativeBackend:
         profile: str | None = None,
         mmproj: str | None = None,
         keep_towers: bool | None = None,
-    ) -> NativeBackend:
+    ) -> Self:
         """Load `name`: "tiny", a path, or a hub name (downloaded where it is not cached).
 
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bezel.backends.embedded import EmbeddedBackend
 from bezel.backends.embedding import EmbeddingBackend
 from bezel.backends.native import NativeBackend
 from bezel.catalog.memory import parse_memory
 from bezel.errors import InvalidRequestError
+from bezel.weights import embedded
 
 if TYPE_CHECKING:
     from bezel.backends.openai import OpenAIBackend
@@ -46,9 +48,20 @@ def open_backend(
             _leave_out("native, with a model that embeds,", own | {"threads": None})
             return embedding
         budget = parse_memory(fit) if isinstance(fit, str) else fit
-        return NativeBackend.load(
-            model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers
+        asked = (model, level, context, threads, sequences, draft, cache, size, budget, profile, mmproj, keep_towers)
+        if model != embedded.NAME or mmproj is not None:
+            return NativeBackend.load(*asked)
+        writes = EmbeddedBackend.load(*asked)
+        writes.others = lambda found: NativeBackend.load(
+            str(found.model),
+            level,
+            threads=threads,
+            sequences=sequences,
+            cache=cache,
+            mmproj=str(found.tower) if found.tower else None,
+            keep_towers=keep_towers,
         )
+        return writes
     if backend == "transformers":
         from bezel.backends.transformers import TransformersBackend
 

@@ -33,27 +33,29 @@ def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, senses: Se
     {"type": "video_url", "video_url": {"url": ...}}. Raises UnsupportedInputError for a model that does not see, or
     does not hear what is to be heard, InvalidRequestError for a field that cannot be, and MediaError.
     """
-    if not any(_is_video(part) for message in messages for part in _parts(message)):
+    if not any(is_video(part) for message in messages for part in parts_of(message)):
         return messages
     found = []
     for index, message in enumerate(messages):
-        if not any(map(_is_video, _parts(message))):
+        if not any(map(is_video, parts_of(message))):
             found.append(message)
             continue
         where = f"messages[{index}].content"
         parts: list[Any] = []
-        for place, part in enumerate(_parts(message)):
-            parts += _unfolded(part, f"{where}[{place}]", sources, senses) if _is_video(part) else [part]
+        for place, part in enumerate(parts_of(message)):
+            parts += _unfolded(part, f"{where}[{place}]", sources, senses) if is_video(part) else [part]
         found.append({**message, "content": parts})
     return found
 
 
-def _parts(message: Any) -> Sequence[Any]:
+def parts_of(message: Any) -> Sequence[Any]:
+    """The content parts of a message; none where its content is a text, or is no content."""
     content = message.get("content") if isinstance(message, Mapping) else None
     return content if isinstance(content, list | tuple) else ()
 
 
-def _is_video(part: Any) -> bool:
+def is_video(part: Any) -> bool:
+    """Whether a content part is a video."""
     return isinstance(part, Mapping) and part.get("type") in _KINDS
 
 

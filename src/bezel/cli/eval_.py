@@ -42,17 +42,11 @@ def eval_(
 
 def _parts(model: str, mmproj: str | None) -> list[tuple[str, str | None]]:
     """The models to be scored with their towers: of "tiny" all that are in this package."""
-    if model != "tiny":
-        return [(model, mmproj)]
-    from importlib import resources
+    from bezel.weights import embedded
 
-    folder = resources.files("bezel").joinpath("tiny")
-    found: list[tuple[str, str | None]] = [("tiny", mmproj)]
-    for name in ("tiny-sees", "tiny-hears"):
-        text = folder.joinpath(f"{name}.gguf")
-        if text.is_file():
-            found.append((str(text), str(folder.joinpath(f"mmproj-{name}.gguf"))))
-    return found
+    if model != embedded.NAME:
+        return [(model, mmproj)]
+    return [(str(each.model), str(each.tower) if each.tower else None) for each in embedded.all_of_them()]
 
 
 def _scores(loaded: Model, count: int) -> Iterator[Score]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from bisect import insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from bezel.engine.blocks import Blocks
 from bezel.engine.request import Entry, FinishReason, Output, Progress, Request, State
@@ -33,6 +34,10 @@ class Statistics:
     tokens: int
     reused_tokens: int
     preemptions: int
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Those of two engines."""
+        return Statistics(*map(operator.add, astuple(self), astuple(other)))
 
     @property
     def tokens_a_step(self) -> float:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from bezel.errors import DownloadError, GatedModelError, InvalidRequestError, StorageError, UnknownModelError
+from bezel.weights import embedded
 
 # Code and pickled weights are never fetched.
 _CHECKPOINT_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.jinja"]
@@ -37,8 +37,8 @@ def parse_reference(name: str) -> Reference:
 
     Raises InvalidRequestError or UnknownModelError.
     """
-    if name == "tiny":
-        return Reference(path=Path(str(resources.files("bezel").joinpath("tiny/tiny.gguf"))))
+    if name == embedded.NAME:
+        return Reference(path=embedded.writing().model)
     path = Path(name).expanduser()
     if name and path.exists():
         return Reference(path=path)

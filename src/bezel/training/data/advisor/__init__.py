@@ -50,7 +50,9 @@ _BETWEEN: tuple[float, ...] = (
     *range(140, 320, 10),
 )
 _NEEDS = (*["text"] * 5, *["image"] * 4, *["audio"] * 3, *["video", "embedding", "safety"] * 2, *NEEDS)
+_WITH_CONTEXT = ("text", "image", "audio")
 _CONTEXTS = (8000, 10000, 16000, 20000, 24000, 30000, 32000, 40000, 50000, 64000, 70000, 90000, 110000, 120000, 128000)
+_CONTEXT_SHARE: dict[Split, float] = {"train": 0.3, "held_out": 0.2}
 _NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten", 12: "twelve"}
 _NUMBER_WORDS |= {16: "sixteen", 20: "twenty", 24: "twenty-four", 32: "thirty-two", 64: "sixty-four"}
 
@@ -83,15 +85,23 @@ def _tokens(rng: random.Random, split: Split, context: int) -> str:
     return choose(rng, split, _TOKENS).format(n=context, k=context // 1000, comma=f"{context:,}")
 
 
+def _size(rng: random.Random, split: Split) -> float:
+    """Gigabytes. In training also sizes close to a usual one, from which the border of an answer may part them."""
+    usual = rng.choice(_MEMORIES if rng.random() < 0.55 else _BETWEEN)
+    if split == "held_out" or rng.random() < 0.7:
+        return usual
+    return round(usual * rng.uniform(0.88, 1.12), 2 if usual < 1 else 1)
+
+
 def sample(rng: random.Random, split: Split) -> Example:
     """One question. Held out are pairs of need and memory, and in every slot one phrasing of eight."""
     while True:
         need = rng.choice(_NEEDS)
-        gigabytes = rng.choice(_MEMORIES if rng.random() < 0.55 else _BETWEEN)
+        gigabytes = _size(rng, split)
         if held_out(f"{need}@{gigabytes}") == (split == "held_out"):
             break
     prefer: Preference = "small" if rng.random() < 0.2 else "best"
-    context = rng.choice(_CONTEXTS) if need in ("text", "image", "audio") and rng.random() < 0.2 else 0
+    context = rng.choice(_CONTEXTS) if need in _WITH_CONTEXT and rng.random() < _CONTEXT_SHARE[split] else 0
     doing, thing = _phrase(rng, split, f"doing {need}"), _phrase(rng, split, f"thing {need}")
     having = _phrase(rng, split, "having").format(m=_memory(rng, split, gigabytes), d=_phrase(rng, "train", "device"))
     extras = [_phrase(rng, split, prefer)] if prefer == "small" or rng.random() < 0.4 else []

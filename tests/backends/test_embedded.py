@@ -1,0 +1,81 @@
+"""tiny hands a conversation to the model that takes what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bezel
+from bezel.backends.embedded import EmbeddedBackend
+from bezel.backends.interface import Request
+from bezel.backends.native import NativeBackend
+from bezel.errors import UnsupportedInputError
+from bezel.testing import GEMMA3_VISION, instruction_sets, write_checkpoint
+from bezel.weights import embedded
+from bezel.weights.embedded import Embedded
+
+pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
+OPTIONS: dict[str, Any] = {"max_tokens": 4, "temperature": 0.0, "speculation": "off"}
+PICTURE = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
+WORDS, SHOWN = "Hello", [{"role": "user", "content": [{"type": "image", "image": PICTURE}]}]
+HEARD = [{"role": "user", "content": [{"type": "audio", "audio": np.zeros(1600, np.float32)}]}]
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("sees"), config=GEMMA3_VISION, prefix="language_model.model.")
+
+
+@pytest.fixture
+def tiny(seeing: Path, monkeypatch: pytest.MonkeyPatch) -> bezel.Model:
+    """The embedded model beside one that sees; nothing hears."""
+    monkeypatch.setattr("bezel.backends.embedded.taking", lambda kind: Embedded(seeing) if kind == "image" else None)
+    return bezel.load("tiny")
+
+
+def test_a_picture_goes_to_the_one_that_sees_and_words_to_the_one_that_writes(tiny: bezel.Model, seeing: Path) -> None:
+    sees, writes = bezel.load(str(seeing)), bezel.load(str(embedded.writing().model))
+    assert tiny.chat(SHOWN, **OPTIONS).token_ids == sees.chat(SHOWN, **OPTIONS).token_ids
+    assert tiny.prompt_ids(SHOWN) == sees.prompt_ids(SHOWN) and tiny.prompt_ids(WORDS) == writes.prompt_ids(WORDS)
+    assert tiny.chat(WORDS, **OPTIONS).token_ids == writes.chat(WORDS, **OPTIONS).token_ids
+    np.testing.assert_array_equal(tiny.next_logits(messages=SHOWN), sees.next_logits(messages=SHOWN))
+    together = tiny.chat_batch([WORDS, SHOWN, WORDS], **OPTIONS)
+    assert [each.token_ids for each in together] == [
+        each.chat(messages, **OPTIONS).token_ids for each, messages in ((writes, WORDS), (sees, SHOWN), (writes, WORDS))
+    ]
+    assert tiny.statistics().tokens > max(sees.statistics().tokens, writes.statistics().tokens)
+
+
+def test_the_one_that_sees_is_read_with_the_first_picture_and_once(
+    tiny: bezel.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    load = NativeBackend.load
+    monkeypatch.setattr(NativeBackend, "load", lambda *names, **more: opened.append(names[0]) or load(*names, **more))
+    tiny.chat(WORDS, **OPTIONS)
+    assert tiny.describe()["images"] and not tiny.describe()["sounds"] and not opened
+    tiny.chat(SHOWN, **OPTIONS)
+    tiny.chat([*SHOWN, {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}], **OPTIONS)
+    assert len(opened) == 1
+    tiny.release_towers()
+    assert tiny.chat(SHOWN, **OPTIONS).usage.prompt_tokens > 16
+
+
+def test_what_nobody_takes_is_refused(tiny: bezel.Model) -> None:
+    with pytest.raises(UnsupportedInputError, match="audio tower"):
+        tiny.chat(HEARD, **OPTIONS)
+    with pytest.raises(UnsupportedInputError, match="does not hear"):
+        tiny.transcribe(np.zeros(1600, np.float32))
+    with pytest.raises(UnsupportedInputError, match="not both in one conversation"):
+        tiny.chat([*SHOWN, *HEARD], **OPTIONS)
+
+
+def test_a_tower_that_is_named_is_the_models_own(seeing: Path) -> None:
+    assert isinstance(bezel.load("tiny")._backend, EmbeddedBackend)
+    alone = NativeBackend.load("tiny")
+    assert not isinstance(alone, EmbeddedBackend) and not alone.describe()["images"]
+    with pytest.raises(UnsupportedInputError, match="image tower"):
+        list(alone.stream(Request(messages=SHOWN)))
