@@ -135,7 +135,7 @@ def ours(model: Path, mmproj: Path, image: Path, threads: int) -> dict[str, floa
     messages = [
         {"role": "user", "content": [{"type": "image", "image": str(image)}, {"type": "text", "text": QUESTION}]}
     ]
-    vision = backend._vision
+    vision = backend._senses.vision
     assert vision is not None
     vision.load()  # llama.cpp reads its tower before it starts the clock
     _, spans = backend._prompt(Model(backend).request(messages, pan_and_scan=False))

@@ -182,7 +182,7 @@ class Batches(torch.utils.data.IterableDataset):
 
 
 class Sees(torch.nn.Module):
-    """Gemma 3 with logits at the answers' places, and a head that spells what each soft token shows."""
+    """Gemma 3 with logits at the answers' places, and heads that spell what each patch and each soft token shows."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -193,6 +193,7 @@ class Sees(torch.nn.Module):
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
         self.spelling_head = torch.nn.Linear(hidden, PARTS * EACH * (len(LETTERS) + 1))
+        self.patch_head = torch.nn.Linear(self.model.config.vision_config.hidden_size, EACH * (len(LETTERS) + 1))
         weights = torch.full((len(LETTERS) + 1,), 1.0)
         weights[0] = 0.05
         self.register_buffer("_weights", weights, persistent=False)
@@ -205,20 +206,39 @@ class Sees(torch.nn.Module):
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of answers [answers, pieces], and of letters [n, TOKENS, PARTS * EACH, letters]."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits of answers [answers, pieces]; of letters, [n, TOKENS, PARTS * EACH, letters] twice.
+
+        Once as a soft token spells them, once as its patches do.
+        """
         with torch.autocast("cpu", torch.bfloat16):
-            pixels = (pictures.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-            soft = self.model.model.get_image_features(pixels, return_dict=True).pooler_output
+            patches = self._patches(pictures)
+            soft = self.model.model.multi_modal_projector(patches)
             spelled = self.spelling_head(soft).unflatten(-1, (PARTS * EACH, -1))
             embedded = self.model.get_input_embeddings()(ids)
-            soft = soft.flatten(0, 1).to(embedded.dtype)
-            flat = torch.cat([embedded.flatten(0, 1), torch.zeros_like(soft)]).index_copy(0, places, soft)
+            flat_soft = soft.flatten(0, 1).to(embedded.dtype)
+            flat = torch.cat([embedded.flatten(0, 1), torch.zeros_like(flat_soft)]).index_copy(0, places, flat_soft)
             embedded = flat[: ids.numel()].view_as(embedded)
             hidden = self.model.model.language_model(
                 inputs_embeds=embedded, position_ids=positions, attention_mask=masks, use_cache=False
             ).last_hidden_state
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), spelled
+            return self.model.lm_head(hidden.flatten(0, 1)[answers]), spelled, self._spelled_by(patches)
+
+    def read(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of letters as the patches spell them; the text model has no part in it."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return self._spelled_by(self._patches(pictures))
+
+    def _patches(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The tower's rows, [n, patches, width]."""
+        pixels = (pictures.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+        rows: torch.Tensor = self.model.model.vision_tower(pixel_values=pixels).last_hidden_state
+        return rows
+
+    def _spelled_by(self, patches: torch.Tensor) -> torch.Tensor:
+        """In the order of soft tokens and their quarters, each of which is a patch."""
+        spelled = self.patch_head(patches).unflatten(1, (SIDE, 2, SIDE, 2)).transpose(2, 3)
+        return spelled.reshape(len(patches), TOKENS, PARTS * EACH, -1)
 
     def spelling_loss(self, spelled: torch.Tensor, letters: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; that there is no letter is said so often that it counts a twentieth."""

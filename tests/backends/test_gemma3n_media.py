@@ -143,14 +143,14 @@ def test_towers_that_do_not_stay_answer_the_same_and_are_gone(folder: Path, monk
     messages = asking("a", noise(7), picture(8), picture(9), "b")
     kept = bezel.load(str(folder))
     expected = kept.chat(messages, **OPTIONS).token_ids
-    assert kept._backend._vision.loaded and kept._backend._hearing.loaded
+    assert kept._backend._senses.vision.loaded and kept._backend._senses.hearing.loaded
     backend = NativeBackend.load(str(folder), keep_towers=False)
     assert bezel.Model(backend).chat(messages, **OPTIONS).token_ids == expected
-    assert not backend._vision.loaded and not backend._hearing.loaded
+    assert not backend._senses.vision.loaded and not backend._senses.hearing.loaded
     # What was seen is kept: no tower is built for it again.
-    monkeypatch.setattr(backend._vision, "_build", None)
+    monkeypatch.setattr(backend._senses.vision, "_build", None)
     assert bezel.Model(backend).chat(messages, **OPTIONS).token_ids == expected
-    assert NativeBackend.load(str(folder), profile="edge", size="96,64,96,128")._vision._stays is False
+    assert NativeBackend.load(str(folder), profile="edge", size="96,64,96,128")._senses.vision._stays is False
 
 
 def test_a_block_that_is_missing_ends_a_request_and_none_beside_it(folder: Path, tmp_path: Path, oracle: Any) -> None:

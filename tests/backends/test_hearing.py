@@ -134,7 +134,7 @@ def test_published_models_hear_30_seconds() -> None:
 
 def test_the_tower_comes_with_the_first_sound_and_goes_when_asked_to(folder: Path) -> None:
     backend = NativeBackend.load(str(folder))
-    model, hearing = bezel.Model(backend), backend._hearing
+    model, hearing = bezel.Model(backend), backend._senses.hearing
     assert hearing is not None and not hearing.loaded and model._backend.describe()["sounds"]
     first = model.chat(asking(noise(6, 0.4)), **OPTIONS)
     assert hearing.loaded

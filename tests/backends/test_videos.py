@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bezel
-from bezel.backends.videos import Senses, unfolded
+from bezel.backends.videos import Takes, unfolded
 from bezel.errors import InvalidRequestError, MediaSourceError, UnsupportedInputError, UnsupportedMediaError
 from bezel.media.decoding import decode_video
 from bezel.media.fetching import Sources
@@ -20,7 +20,7 @@ from tests.media.child.test_videos import filmed
 ENGINE = pytest.mark.skipif(
     not instruction_sets() and not os.environ.get("CI"), reason="the compiled kernels are not built"
 )
-ALL = Senses(sees=True, seconds=30.0)
+ALL = Takes(sees=True, seconds=30.0)
 
 
 def asking(**video: Any) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def test_frames_stand_behind_their_times_and_sound_behind_all() -> None:
 
 def test_more_frames_a_shorter_ear_and_no_sound() -> None:
     film = filmed(frames=50)
-    content = unfolded(asking(video=film, fps=4), Sources(), Senses(True, seconds=1.0))[1]["content"]
+    content = unfolded(asking(video=film, fps=4), Sources(), Takes(True, seconds=1.0))[1]["content"]
     kinds = [part["type"] for part in content]
     assert kinds.count("image") == 8 and kinds.count("audio") >= 2
     sounds = [part["audio"] for part in content if part["type"] == "audio"]
@@ -56,16 +56,16 @@ def test_more_frames_a_shorter_ear_and_no_sound() -> None:
     assert whole is not None
     np.testing.assert_array_equal(np.concatenate(sounds), whole)
     for messages in (asking(video=film, sound=False), asking(video=filmed(sound=False))):
-        kinds = [part["type"] for part in unfolded(messages, Sources(), Senses(True))[1]["content"]]
+        kinds = [part["type"] for part in unfolded(messages, Sources(), Takes(True))[1]["content"]]
         assert "audio" not in kinds and "image" in kinds
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     film = filmed(frames=5)
     with pytest.raises(UnsupportedInputError, match="only a model that sees"):
-        unfolded(asking(video=film), Sources(), Senses(False))
+        unfolded(asking(video=film), Sources(), Takes(False))
     with pytest.raises(UnsupportedInputError, match='"sound": false'):
-        unfolded(asking(video=film), Sources(), Senses(True))
+        unfolded(asking(video=film), Sources(), Takes(True))
     for wrong in ({"fps": 0}, {"fps": 31}, {"fps": "1"}, {"fps": True}, {"sound": 1}):
         with pytest.raises(InvalidRequestError, match=r"messages\[1\].content\[1\]: fps must"):
             unfolded(asking(video=film, **wrong), Sources(), ALL)
@@ -82,7 +82,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
 
 def test_messages_without_videos_stay_as_they_are() -> None:
     messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "tool_calls": []}, "nonsense"]
-    assert unfolded(messages, Sources(), Senses(False)) is messages  # type: ignore[arg-type]
+    assert unfolded(messages, Sources(), Takes(False)) is messages  # type: ignore[arg-type]
 
 
 @ENGINE

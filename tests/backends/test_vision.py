@@ -98,7 +98,7 @@ def test_an_image_is_found_again_in_the_next_turn_and_another_is_not(
 
 def test_the_tower_is_read_with_the_first_image_and_can_be_put_away(folder: Path) -> None:
     backend = NativeBackend.load(str(folder))
-    model, vision = bezel.Model(backend), backend._vision
+    model, vision = bezel.Model(backend), backend._senses.vision
     assert vision is not None
     model.chat("words alone", **OPTIONS)
     assert not vision.loaded
@@ -196,8 +196,8 @@ def test_levels_reach_the_tower(folder: Path) -> None:
     ):
         backend = NativeBackend.load(str(folder), level=level)
         bezel.Model(backend).chat(asking(picture(1), "x"), **OPTIONS)
-        assert backend._vision is not None and backend._vision._model is not None
-        assert backend._vision._model.vision_tower.layers[0].mlp.fc2.matrix.format is expected
+        assert backend._senses.vision is not None and backend._senses.vision._model is not None
+        assert backend._senses.vision._model.vision_tower.layers[0].mlp.fc2.matrix.format is expected
 
 
 def test_a_tower_beside_a_rounded_model_gets_eight_bits_unless_it_was_rounded_itself(
@@ -211,8 +211,8 @@ def test_a_tower_beside_a_rounded_model_gets_eight_bits_unless_it_was_rounded_it
         mmproj = write_mmproj(tmp_path / f"mmproj-{number}.gguf", vision_tensors(folder), format=stored)
         backend = NativeBackend.load(str(tmp_path / "m.gguf"), mmproj=str(mmproj))
         bezel.Model(backend).chat(asking(picture(1), "x"), **OPTIONS)
-        assert backend._vision is not None and backend._vision._model is not None
-        assert backend._vision._model.vision_tower.layers[1].self_attn.qkv.matrix.format is expected
+        assert backend._senses.vision is not None and backend._senses.vision._model is not None
+        assert backend._senses.vision._model.vision_tower.layers[1].self_attn.qkv.matrix.format is expected
 
 
 def test_a_tower_that_cannot_be_read_ends_its_own_request_alone(folder: Path, tmp_path: Path) -> None:

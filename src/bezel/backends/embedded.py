@@ -5,22 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bezel.backends.answer import Answer
-from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
-from bezel.backends.videos import is_video, parts_of
 from bezel.engine.driver import Stream
 from bezel.engine.request import Progress
 from bezel.engine.scheduler import Statistics
 from bezel.errors import UnsupportedInputError
 from bezel.kernels.interface import F32
-from bezel.media.fetching import Sources
-from bezel.media.spectrograms import Sound
-from bezel.text.messages import kind_of
+from bezel.text.messages import is_video, kind_of, parts_of
 from bezel.weights.embedded import Embedded, taking
+
+if TYPE_CHECKING:
+    from bezel.backends.hearing import Hearing
+    from bezel.media.fetching import Sources
+    from bezel.media.spectrograms import Sound
 
 
 class EmbeddedBackend(NativeBackend):

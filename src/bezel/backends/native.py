@@ -14,14 +14,8 @@ from bezel.backends.answering import Answering
 from bezel.backends.choice import check_choice, constraint_of
 from bezel.backends.draft import drafter_of, load_draft
 from bezel.backends.fit import PROFILES, Size, Wanted, choose
-from bezel.backends.hearing import Hearing
 from bezel.backends.interface import Delta, Event, Finish, Request, TokenLogprob
 from bezel.backends.loading import prompt_of, read_tokenizer, text_of
-from bezel.backends.paligemma import prefix_of
-from bezel.backends.sources import opened_sound
-from bezel.backends.towers import Shown, Tower
-from bezel.backends.videos import Senses, unfolded
-from bezel.backends.vision import Vision
 from bezel.engine.driver import Driver, Stream, received
 from bezel.engine.engine import Engine
 from bezel.engine.request import Progress
@@ -33,12 +27,9 @@ from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import CACHE_FORMATS, F32, Format
 from bezel.kernels.library import Native
-from bezel.media.fetching import Sources
-from bezel.media.spectrograms import Sound
 from bezel.models.interface import SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.text.dialects.paligemma import PrefixTemplate
-from bezel.text.messages import MediaPart, media_of
 from bezel.text.template import ChatTemplate
 from bezel.text.tokenizer import Tokenizer
 from bezel.weights.audio import audio_of
@@ -49,7 +40,11 @@ from bezel.weights.projectors import towers_in
 from bezel.weights.vision import vision_of
 
 if TYPE_CHECKING:
+    from bezel.backends.hearing import Hearing
+    from bezel.backends.senses import Senses
     from bezel.generation.constraints.compiling import Compiler
+    from bezel.media.fetching import Sources
+    from bezel.media.spectrograms import Sound
 
 CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
 """What keys and values can be kept in: f16, q8_0, f32."""
@@ -71,8 +66,7 @@ class NativeBackend:
         sequences: int = 8,
         draft: TextModel | None = None,
         why: str | None = None,
-        vision: Vision | None = None,
-        hearing: Hearing | None = None,
+        senses: Senses | None = None,
         architecture: str | None = None,
     ) -> None:
         self.why = why
@@ -81,8 +75,7 @@ class NativeBackend:
         """The checkpoint's `model_type`; None where the model came from none."""
         self.name, self.model, self.tokenizer, self.sampling = name, model, tokenizer, sampling
         self.template = template or ChatTemplate(tokenizer)
-        self._kernels, self._draft = kernels, draft
-        self._vision, self._hearing = vision, hearing
+        self._kernels, self._draft, self._senses = kernels, draft, senses
         self._sequences = sequences
         self._starting = threading.Lock()
 
@@ -128,8 +121,8 @@ class NativeBackend:
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
             kept = profile is None if keep_towers is None else keep_towers
-            vision, hearing = _towers(checkpoint, mmproj, weights, model, kept)
-            media = [kind for kind, tower in (("image", vision), ("audio", hearing)) if tower]
+            senses = _senses(checkpoint, mmproj, weights, model, kept)
+            media = list(senses.towers) if senses else []
             architecture = checkpoint.config["model_type"]
             prefixed = architecture == "paligemma"
             template: ChatTemplate | PrefixTemplate = (
@@ -145,8 +138,7 @@ class NativeBackend:
                 PROFILES[profile].sequences if profile else sequences,
                 load_draft(draft, tokenizer, model.context, kernels) if draft else None,
                 chosen.why,
-                vision,
-                hearing,
+                senses,
                 architecture,
             )
         finally:
@@ -163,65 +155,36 @@ class NativeBackend:
 
     def release_towers(self) -> None:
         """Give back the memory of the towers; the next image or sound reads them again."""
-        for tower in self._towers.values():
-            tower.release()
+        if self._senses:
+            self._senses.release()
 
     @property
     def ears(self) -> Hearing | None:
         """What hears; None where the model does not."""
-        return self._hearing
+        return self._senses.hearing if self._senses else None
 
     def sound(self, source: Any, sources: Sources) -> tuple[Sound, Hearing]:
         """The samples of a recording of any length, at the rate of the ears that come with it.
 
         Raises UnsupportedInputError where the model does not hear, and what `opened_sound` raises.
         """
-        if self._hearing is None:
+        if self.ears is None:
             raise UnsupportedInputError(f"{self.name} does not hear; load a Gemma 3n, such as google/gemma-3n-E2B-it")
-        return opened_sound(source, sources, self._hearing.rate), self._hearing
+        from bezel.backends.sources import opened_sound
 
-    @property
-    def _towers(self) -> dict[str, Tower]:
-        """By the kind of parts that they take."""
-        found: dict[str, Tower | None] = {"image": self._vision, "audio": self._hearing}
-        return {kind: tower for kind, tower in found.items() if tower is not None}
+        return opened_sound(source, sources, self.ears.rate), self.ears
 
-    def _prompt(self, request: Request) -> tuple[list[int], list[SoftSpan]]:
-        """Token ids, and the spans of them that are images or sounds.
+    def _prompt(self, request: Request, prepared: bool = False) -> tuple[list[int], list[SoftSpan]]:
+        """Token ids, and the spans of them that are images or sounds; `prepared`: with the towers that they need read.
 
         Raises InvalidRequestError unless there is one prompt, MediaError for files that cannot be read.
         """
-        request = self._without_videos(request)
-        return self._laid_out(request, self._shown_of(request))
-
-    def _without_videos(self, request: Request) -> Request:
-        """With their frames and sounds in their places. Raises as `unfolded`."""
-        if request.messages is None:
-            return request
-        ears = self._hearing
-        senses = Senses(self._vision is not None, ears.seconds, ears.rate) if ears else Senses(self._vision is not None)
-        return replace(request, messages=unfolded(request.messages, request.sources, senses))
-
-    def _laid_out(self, request: Request, shown: Sequence[Shown]) -> tuple[list[int], list[SoftSpan]]:
-        if request.messages is None or not shown:
+        if self._senses is None:
             return prompt_of(request, self.template, self.tokenizer), []
-        layout = self.template.lay_out(request.messages, request.offered, [each.parts for each in shown])
-        made = [span for each in shown for span in each.spans]
-        spans = [span(start) for span, start in zip(made, layout.starts, strict=True)]
-        return layout.ids, [prefix_of(layout.ids, spans)] if layout.prefix else spans
-
-    def _shown_of(self, request: Request) -> list[Shown]:
-        """What stands for the images and sounds of a request, in their order."""
-        if request.messages is None or request.prompt is not None or not self._towers:
-            return []
-        return [self._shown(part, request) for part in media_of(request.messages, self._towers)]
-
-    def _shown(self, part: MediaPart, request: Request) -> Shown:
-        if part.kind == "image":
-            assert self._vision is not None
-            return self._vision.shown(part, request.sources, request.pan_and_scan)
-        assert self._hearing is not None
-        return self._hearing.shown(part, request.sources)
+        looked = self._senses.looked(request)
+        if prepared:
+            self._senses.prepare(looked)
+        return self._senses.lay_out(looked, self.template, self.tokenizer)
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """See `Backend.text_of`."""
@@ -269,8 +232,8 @@ class NativeBackend:
 
     @cached_property
     def _driver(self) -> Driver:
-        spans = [tower.tokens for tower in (self._vision, self._hearing) if tower]
-        longest = self.model.context if isinstance(self.template, PrefixTemplate) else max(spans, default=0)
+        longest = self._senses.longest if self._senses else 0
+        longest = self.model.context if isinstance(self.template, PrefixTemplate) else longest
         return Driver(Engine(self.model, self._sequences, span=longest))
 
     def _answer(self, request: Request) -> Answer:
@@ -281,13 +244,7 @@ class NativeBackend:
     def _submit(self, request: Request, queue: SimpleQueue[Progress] | None = None) -> Stream:
         constrained = request.constraint is not None or bool(request.offered)
         drafter = drafter_of(request.speculation, self._draft, self.model.vocabulary)
-        request = self._without_videos(request)
-        shown = self._shown_of(request)
-        for each in shown:
-            each.prepare()  # a file that cannot be read ends this request and none beside it
-        for tower in self._towers.values():
-            tower.rest()
-        prompt, spans = self._laid_out(request, shown)
+        prompt, spans = self._prompt(request, prepared=True)
         asked = EngineRequest(
             prompt,
             request.sampling,
@@ -314,12 +271,13 @@ class NativeBackend:
         chosen = {"chosen": self.why} if self.why else {}
         chosen |= {"architecture": self.architecture} if self.architecture else {}
         sizes = {"model": self.name, "engine": "native", "context": self.model.context, "cache": cache}
-        return sizes | {"images": self._vision is not None, "sounds": self._hearing is not None} | kernels | chosen
+        towers = self._senses.towers if self._senses else {}
+        return sizes | {"images": "image" in towers, "sounds": "audio" in towers} | kernels | chosen
 
 
-def _towers(
+def _senses(
     checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel, kept: bool
-) -> tuple[Vision | None, Hearing | None]:
+) -> Senses | None:
     """A checkpoint's towers; one that is stored whole gets 8 bits beside a text model that is rounded already."""
     beside = fetch(parse_reference(mmproj)) if mmproj is not None else None
     rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
@@ -327,8 +285,11 @@ def _towers(
     there = towers_in(beside) if beside is not None else {"image", "audio"}
     seen = vision_of(checkpoint, beside) if "image" in there else None
     heard = audio_of(checkpoint, beside) if "audio" in there else None
-    rest = weights.kernels, level, model.config.hidden_size, kept
-    return Vision(seen, *rest) if seen else None, Hearing(heard, *rest) if heard else None
+    if seen is None and heard is None:
+        return None
+    from bezel.backends.senses import Senses
+
+    return Senses.opened(seen, heard, weights.kernels, level, model.config.hidden_size, kept)
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

@@ -11,14 +11,14 @@ from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.media.decoding import decode_video
 from bezel.media.fetching import Sources, fetch
 from bezel.media.silences import pieces_of
+from bezel.text.messages import NO_VIDEO, is_video, parts_of
 
-_KINDS = ("video", "video_url")
 _MOST_PER_SECOND = 30.0
 _RATE = 16_000
 
 
 @dataclass(frozen=True)
-class Senses:
+class Takes:
     """What a model takes: images, and sounds of at most `seconds` at `rate` Hz (0: none)."""
 
     sees: bool
@@ -26,7 +26,7 @@ class Senses:
     rate: int = _RATE
 
 
-def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, senses: Senses) -> Sequence[Mapping[str, Any]]:
+def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, takes: Takes) -> Sequence[Mapping[str, Any]]:
     """Messages without videos: where one stood are texts "00:05", images, and the sound in pieces.
 
     A part is {"type": "video", "video": a path, data URL or bytes, "fps": 1, "sound": true} or has OpenAI's shape as
@@ -43,44 +43,31 @@ def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, senses: Se
         where = f"messages[{index}].content"
         parts: list[Any] = []
         for place, part in enumerate(parts_of(message)):
-            parts += _unfolded(part, f"{where}[{place}]", sources, senses) if is_video(part) else [part]
+            parts += _unfolded(part, f"{where}[{place}]", sources, takes) if is_video(part) else [part]
         found.append({**message, "content": parts})
     return found
 
 
-def parts_of(message: Any) -> Sequence[Any]:
-    """The content parts of a message; none where its content is a text, or is no content."""
-    content = message.get("content") if isinstance(message, Mapping) else None
-    return content if isinstance(content, list | tuple) else ()
-
-
-def is_video(part: Any) -> bool:
-    """Whether a content part is a video."""
-    return isinstance(part, Mapping) and part.get("type") in _KINDS
-
-
-def _unfolded(part: Mapping[str, Any], where: str, sources: Sources, senses: Senses) -> list[dict[str, Any]]:
-    if not senses.sees:
-        raise UnsupportedInputError(
-            f"{where} is a video; only a model that sees takes it, such as google/gemma-3n-E2B-it"
-        )
+def _unfolded(part: Mapping[str, Any], where: str, sources: Sources, takes: Takes) -> list[dict[str, Any]]:
+    if not takes.sees:
+        raise UnsupportedInputError(f"{where} {NO_VIDEO}")
     per_second, heard = part.get("fps", 1.0), part.get("sound", True)
     if type(per_second) not in (int, float) or not 0 < per_second <= _MOST_PER_SECOND or type(heard) is not bool:
         raise InvalidRequestError(
             f"{where}: fps must be a number above 0 and at most {_MOST_PER_SECOND:g}, and sound true or false"
         )
-    video = decode_video(_data(part, where, sources), per_second=per_second, rate=senses.rate)
+    video = decode_video(_data(part, where, sources), per_second=per_second, rate=takes.rate)
     found: list[dict[str, Any]] = []
     for picture, seconds in zip(video.frames.pictures, video.frames.seconds, strict=True):
         found.append({"type": "text", "text": f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"})
         found.append({"type": "image", "image": picture, "detail": "low"})
     if heard and video.sound is not None and len(video.sound):
-        if not senses.seconds:
+        if not takes.seconds:
             raise UnsupportedInputError(
                 f'{where} has sound, and this model does not hear; send "sound": false to show its frames alone '
                 "(--mute), or load a Gemma 3n, such as google/gemma-3n-E2B-it"
             )
-        for piece in pieces_of(video.sound, senses.rate, senses.seconds, 0.0):
+        for piece in pieces_of(video.sound, takes.rate, takes.seconds, 0.0):
             found.append({"type": "audio", "audio": video.sound[piece.first : piece.last]})
     return found
 

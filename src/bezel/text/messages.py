@@ -15,6 +15,8 @@ ROLES = ("system", "developer", "user", "assistant", "model", "tool")
 
 DETAILS = ("auto", "low", "high")
 _KINDS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "input_audio": "audio"}
+_VIDEOS = ("video", "video_url")
+NO_VIDEO = "is a video; only a model that sees takes it, such as google/gemma-3n-E2B-it"
 _WHO_TAKES = {
     "image": "an image tower takes it, such as google/gemma-3-4b-it (as GGUF: with its mmproj file beside it)",
     "audio": "an audio tower takes it, such as google/gemma-3n-E2B-it",
@@ -71,18 +73,28 @@ def media_of(messages: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> l
     """
     found = []
     for index, message in enumerate(messages):
-        if isinstance(message, Mapping) and isinstance(message.get("content"), list | tuple):
-            for place, part in enumerate(message["content"]):
-                if kind_of(part) is not None:
-                    where = f"messages[{index}].content[{place}]"
-                    _check_kind(kind_of(part), message.get("role") == "user", where, kinds)
-                    found.append(_media(part, where))
+        for place, part in enumerate(parts_of(message)):
+            if kind_of(part) is not None:
+                where = f"messages[{index}].content[{place}]"
+                _check_kind(kind_of(part), message.get("role") == "user", where, kinds)
+                found.append(_media(part, where))
     return found
+
+
+def parts_of(message: Any) -> Sequence[Any]:
+    """The content parts of a message; none where its content is a text, or is no content."""
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return content if isinstance(content, list | tuple) else ()
 
 
 def kind_of(part: Any) -> str | None:
     """ "image" or "audio"; None for a part that is text or nothing known."""
     return _KINDS.get(part["type"]) if isinstance(part, Mapping) and isinstance(part.get("type"), str) else None
+
+
+def is_video(part: Any) -> bool:
+    """Whether a content part is a video."""
+    return isinstance(part, Mapping) and part.get("type") in _VIDEOS
 
 
 def _check_kind(kind: str | None, may: bool, where: str, kinds: Collection[str]) -> None:
@@ -143,6 +155,8 @@ def _text(content: Any, where: str, mark: str, kinds: Collection[str]) -> str:
             _check_kind(kind, True, f"{where}.content[{index}]", kinds)
             parts.append(mark)
             continue
+        if is_video(part):
+            raise UnsupportedInputError(f"{where}.content[{index}] {NO_VIDEO}")
         if not (isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)):
             named = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise InvalidRequestError(
