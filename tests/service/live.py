@@ -15,6 +15,7 @@ import uvicorn
 from openai import OpenAI
 
 from bezel.backends.interface import Backend
+from bezel.monitor.quality import Judge
 from bezel.monitor.settings import MonitorSettings
 from bezel.safety.content import ContentPolicy
 from bezel.service.app import create_app
@@ -38,9 +39,10 @@ class Live:
         self,
         folder: Path,
         backends: Mapping[str, Backend] | None = None,
-        watched: Mapping[str, float] | None = None,
+        watched: Mapping[str, Any] | None = None,
         tracing: Any = None,
         policy: ContentPolicy | None = None,
+        judge: Judge | None = None,
         **settings: Any,
     ) -> None:
         self.counter = CounterBackend()
@@ -53,6 +55,7 @@ class Live:
             MonitorSettings(**(watched or {})),
             tracing=tracing,
             policy=policy,
+            judge=judge,
         )
         self.server: Server = self.app.state.server
         self.secret = self.server.keys.create("all", SCOPES)[0] if self.server.keys else ""

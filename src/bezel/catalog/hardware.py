@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bezel.settings import usable_processors
 
@@ -55,6 +56,14 @@ def memory_use(process_id: int | None = None) -> MemoryUse:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return MemoryUse(peak, peak)
+
+
+def gpu_memory() -> int | None:
+    """Bytes that this process has taken on its CUDA devices through torch; None where it uses none."""
+    torch: Any = sys.modules.get("torch")  # who has not imported it has taken nothing
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
 
 
 def _text(path: str) -> str:

@@ -12,9 +12,14 @@ from bezel.cli import options
 from bezel.cli.extras import explained
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from bezel.backends.interface import Backend
+    from bezel.monitor.quality import Judge
+    from bezel.monitor.settings import MonitorSettings
     from bezel.safety.guard import Guard
     from bezel.safety.settings import PolicySettings
+    from bezel.service.reloading import Reread
     from bezel.service.settings import ServerSettings
     from bezel.service.tracing import Tracing
 
@@ -91,9 +96,7 @@ def serve(
         import uvicorn
 
         from bezel.monitor.settings import MonitorSettings
-        from bezel.safety.content import ContentPolicy
         from bezel.safety.settings import PolicySettings
-        from bezel.service.app import create_app
         from bezel.service.listening import configuration
         from bezel.service.reloading import AllSettings
         from bezel.service.settings import ServerSettings
@@ -128,11 +131,6 @@ def serve(
             read_settings(PolicySettings, "policy", looked_for | {"guard": guard or None}),
         )
 
-    told = reread()
-    settings = told.serve
-    _check_keys(settings)
-    tracing_to = _tracing() if settings.tracing else None
-    policy = ContentPolicy.of(told.policy)
     loading = options.given(
         level=level,
         context=context,
@@ -146,17 +144,53 @@ def serve(
         base_url=base_url,
         device=device,
     )
-    loading |= {"sequences": settings.max_num_seqs, "cache": cache_type}
-    apart = settings.engine_process and backend == "native"
-    backends = {name: _opened(apart, model=name, **loading) for name in models or ["tiny"]}
-    if told.policy.guard:
-        policy = replace(policy, guard=_guard(told.policy, threads))
-    app = create_app(settings, backends, watched=told.monitor, reread=reread, tracing=tracing_to, policy=policy)
-    config = configuration(app, settings)
+    app = _application(models or ["tiny"], reread, loading | {"cache": cache_type}, threads)
+    server = app.state.server
+    config = configuration(app, server.settings)
     listening = config.bind_socket()
     listening.listen(config.backlog)  # who reads the line below may come at once
-    _say(settings, list(backends), listening.getsockname()[1])
+    _say(server.settings, list(server.models), listening.getsockname()[1])
     uvicorn.Server(config).run([listening])
+
+
+def _application(models: list[str], reread: Reread, loading: dict[str, Any], threads: int | None) -> FastAPI:
+    """The server with its models, and those that judge, loaded."""
+    from bezel.safety.content import ContentPolicy
+    from bezel.service.app import create_app
+
+    told = reread()
+    settings = told.serve
+    _check_keys(settings)
+    tracing = _tracing() if settings.tracing else None
+    policy, judge = ContentPolicy.of(told.policy), _judge(told.monitor)
+    loading |= {"sequences": settings.max_num_seqs}
+    apart = settings.engine_process and loading.get("backend", "native") == "native"
+    backends = {name: _opened(apart, model=name, **loading) for name in models}
+    if told.policy.guard:
+        policy = replace(policy, guard=_guard(told.policy, threads))
+    return create_app(
+        settings, backends, watched=told.monitor, reread=reread, tracing=tracing, policy=policy, judge=judge
+    )
+
+
+def _judge(settings: MonitorSettings) -> Judge:
+    """What scores answers. Raises as `read_references` and `open_backend`."""
+    from pathlib import Path
+
+    from bezel.backends.interface import Embedder
+    from bezel.errors import InvalidRequestError
+    from bezel.monitor.quality import Judge, read_references
+
+    references = read_references(Path(settings.quality_references)) if settings.quality_references else None
+    name = settings.quality_embedder
+    if not name:
+        return Judge(references=references)
+    from bezel.backends.opening import open_backend
+
+    embedder = open_backend(name)
+    if not isinstance(embedder, Embedder):
+        raise InvalidRequestError(f"quality_embedder is {name}, which embeds nothing; name google/embeddinggemma-300m")
+    return Judge(embedder, name, references)
 
 
 def _tracing() -> Tracing:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from bezel.catalog.hardware import gpu_memory
+
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0)
 _LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 
@@ -69,6 +71,16 @@ class Metrics:
             ["rule", "action", "side"],
             registry=registry,
         )
+        self.quality = Histogram(
+            "bezel_answer_quality",
+            "Scores of sampled answers, 0 (bad) to 1 (good), by what is judged and how.",
+            [*model, "respect", "method"],
+            buckets=[tenth / 10 for tenth in range(11)],
+            registry=registry,
+        )
+        self.unjudged = Counter(
+            "bezel_answers_unjudged", "Answers that were chosen and not judged, and why.", ["reason"], registry=registry
+        )
         self.alert = Gauge("bezel_alert_firing", "1 while an alert is raised.", ["alert"], registry=registry)
         self.queue_seconds = Histogram(
             "bezel_request_queue_time_seconds", "Waiting for a lane.", model, buckets=_LONG, registry=registry
@@ -94,6 +106,8 @@ class Metrics:
         names = ("bezel_process_resident_memory_bytes", "bezel_machine_memory_bytes")
         Gauge(names[0], "Memory that the process holds.", registry=self._registry).set_function(resident)
         Gauge(names[1], "Memory that the machine lets it have.", registry=self._registry).set(machine)
+        held = Gauge("bezel_gpu_memory_bytes", "Memory that the process holds on GPUs.", registry=self._registry)
+        held.set_function(lambda: gpu_memory() or 0)
 
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""

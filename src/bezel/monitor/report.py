@@ -51,8 +51,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("in the queue", "queue_seconds"),
     ):
         said.append(_line(name, *(_seconds(found[what][share]) for share in ("p50", "p95", "p99"))))
-    said.append(f"memory: {_size(memory['resident_bytes'])} of {_size(memory['machine_bytes'])}")
+    gpu = "" if memory["gpu_bytes"] is None else f", {_size(memory['gpu_bytes'])} on the GPU"
+    said.append(f"memory: {_size(memory['resident_bytes'])} of {_size(memory['machine_bytes'])}{gpu}")
     said += [f"{m['id']}: {m['running']} running of {m['lanes']}, {m['waiting']} waiting" for m in found["models"]]
+    said += [f"{q['model']}: {q['respect']} {q['mean']:.2f} of {q['count']} ({q['method']})" for q in found["quality"]]
     said += [f"key {k['name']}: {k['requests']} requests, {k['errors']} errors, {_tokens(k)}" for k in found["usage"]]
     said += [f"{a['state']}: {a['name']}: {a['message']}" for a in found["alerts"] if a["state"] != "ok"]
     return said

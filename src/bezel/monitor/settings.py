@@ -28,6 +28,12 @@ class MonitorSettings:
     """Requests that wait for a model."""
     alert_memory_share: float = 0.9
     """Resident memory of the process, as a share of what this machine lets it have."""
+    quality_share: float = 0.0
+    """Of the answers that are judged (`monitor.quality`), 0 to 1."""
+    quality_embedder: str = ""
+    """A model that embeds, such as google/embeddinggemma-300m, by which relevance and accuracy are judged."""
+    quality_references: str = ""
+    """A file of right answers to questions that are asked now and then."""
     probe_degraded_seconds: float = 5.0
     """A probe that takes longer makes a model degraded."""
     probe_unhealthy_seconds: float = 30.0
@@ -39,10 +45,13 @@ class MonitorSettings:
             "alert_error_rate": (0, 1),
             "alert_memory_share": (0, 1),
             "alert_waiting": (0, 10**6),
+            "quality_share": (0, 1),
             "probe_unhealthy_seconds": (0.001, 3_600),
         }
         for each in fields(self):
             low, high = ranges.get(each.name, (0, 86_400))
             value = getattr(self, each.name)
+            if isinstance(value, str):
+                continue
             if not math.isfinite(value) or not low <= value <= high:
                 raise InvalidRequestError(f"{each.name} is {value!r}; it must lie between {low} and {high}")

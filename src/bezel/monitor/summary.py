@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bezel.catalog.hardware import MemoryUse
+from bezel.catalog.hardware import MemoryUse, gpu_memory
 from bezel.monitor.recent import Recent
 from bezel.monitor.sketch import Spread
 
@@ -35,11 +35,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: of the process, and of the machine as far as its limits let the process have it."""
+    """Bytes: of the process, and of the machine as far as its limits let the process have it; None without a GPU."""
 
     resident_bytes: int
     peak_bytes: int
     machine_bytes: int
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Load:
     running: int
     waiting: int
     lanes: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How answers of a model were judged in one respect by one method: 0 (bad) to 1 (good)."""
+
+    model: str
+    respect: str
+    method: str
+    count: int
+    mean: float | None
+    p50: float | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class Summary:
     queue_seconds: Spread
     memory: Memory
     models: Sequence[Load]
+    quality: Sequence[Quality] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +94,17 @@ class Moment:
     resident_bytes: float | None
 
 
-def summarise(recent: Recent, models: Sequence[Load], memory: MemoryUse, machine_bytes: int) -> Summary:
-    """What stands in a window under the names that `service.watching` uses, and what is true now."""
+def summarise(
+    recent: Recent,
+    models: Sequence[Load],
+    memory: MemoryUse,
+    machine_bytes: int,
+    judged: Iterable[tuple[str, str, str]] = (),
+) -> Summary:
+    """What stands in a window under the names that `service.watching` uses, and what is true now.
+
+    `judged`: the models, respects and methods of which there are scores.
+    """
     outcomes = {name: recent.total(name) for name in ("ok", "refused", "failed", "gone")}
     count = sum(outcomes.values())
     return Summary(
@@ -104,9 +127,22 @@ def summarise(recent: Recent, models: Sequence[Load], memory: MemoryUse, machine
         recent.spread("first_token"),
         recent.spread("inter_token"),
         recent.spread("queue"),
-        Memory(memory.resident, memory.peak, machine_bytes),
+        Memory(memory.resident, memory.peak, machine_bytes, gpu_memory()),
         models,
+        [Quality(*each, spread.count, spread.mean, spread.p50) for each, spread in _scores(recent, judged)],
     )
+
+
+def score_name(model: str, respect: str, method: str) -> str:
+    """Under which scores stand in a window."""
+    return f"score {model} {respect} {method}"
+
+
+def _scores(recent: Recent, judged: Iterable[tuple[str, str, str]]) -> Iterator[tuple[tuple[str, str, str], Spread]]:
+    for each in judged:
+        spread = recent.spread(score_name(*each))
+        if spread.count:
+            yield each, spread
 
 
 def series(recent: Recent) -> list[Moment]:

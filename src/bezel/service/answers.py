@@ -92,6 +92,8 @@ class Answers:
         self.usages: list[Usage | None] = [None] * len(requests)
         self._reasons = [""] * len(requests)
         self._prompts = [id(r.messages if r.prompt is None else r.prompt) for r in requests]
+        share = server.watch.settings.quality_share
+        self._samples = [server.samples.begin(served.name, request, share) for request in requests]
         patience = server.settings.slow_reader_seconds
         stream = screening(server, served, exchange, streamed)
         self._runs = [
@@ -179,7 +181,10 @@ class Answers:
 
     def _count(self, index: int, event: Event) -> None:
         now, metrics, name = time.perf_counter(), self._server.metrics, self._served.name
+        sample = self._samples[index]
         if isinstance(event, Finish):
+            if sample is not None:
+                self._server.samples.end(sample, event)
             self._ended += 1
             self.usages[index], self._reasons[index] = event.usage, event.reason
             metrics.finished.labels(name, event.reason).inc()
@@ -187,6 +192,8 @@ class Answers:
         if self._exchange.first_token_seconds is None:
             self._exchange.first_token_seconds = now - self._exchange.started
             metrics.first_token.labels(name).observe(now - self._exchange.started)
+        if sample is not None and isinstance(event, Delta):
+            sample.add(event)
         count = len(event.tokens) if isinstance(event, Delta) else 0
         if count:
             self._produced[index] += count

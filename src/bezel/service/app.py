@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bezel import __version__
 from bezel.backends.interface import Backend
+from bezel.monitor.quality import Judge
 from bezel.monitor.settings import MonitorSettings
 from bezel.safety.content import ContentPolicy
 from bezel.service.batches.runner import running
@@ -77,17 +78,19 @@ def create_app(
     reread: Reread | None = None,
     tracing: Tracing | None = None,
     policy: ContentPolicy | None = None,
+    judge: Judge | None = None,
 ) -> FastAPI:
     """An ASGI application that serves backends by their names; `log` None is standard error.
 
     `reread` gives the settings as they stand now; while the application runs on the main thread SIGHUP has them hold.
+    `judge` scores the share of answers that `watched` says.
     Requests to models are traced where there is `tracing`, which it closes.
     Where it ends so do those backends that are processes (`Supervised`).
 
     Raises InvalidRequestError and StorageError for settings that cannot be used, RuntimeError for a route without a
     scope, which is found again when the application starts.
     """
-    server = Server(settings, backends, int(time.time()), log, watched, tracing, policy)
+    server = Server(settings, backends, int(time.time()), log, watched, tracing, policy, judge)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

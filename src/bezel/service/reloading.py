@@ -48,6 +48,7 @@ LIVE = frozenset(
         "alert_error_rate",
         "alert_waiting",
         "alert_memory_share",
+        "quality_share",
         "probe_degraded_seconds",
         "probe_unhealthy_seconds",
     }

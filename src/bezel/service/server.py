@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -15,6 +16,7 @@ from bezel.backends.interface import Backend, Supervised
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.errors import InvalidRequestError
 from bezel.monitor.metrics import Metrics
+from bezel.monitor.quality import Judge, Score
 from bezel.monitor.settings import MonitorSettings
 from bezel.safety.content import ContentPolicy
 from bezel.service.batches.store import BatchStore
@@ -24,6 +26,7 @@ from bezel.service.keys import KeyStore
 from bezel.service.lanes import Lanes
 from bezel.service.limits import Limits
 from bezel.service.logs import RequestLog
+from bezel.service.sampled import BUSY, Samples, safety
 from bezel.service.settings import ServerSettings
 from bezel.service.usage import UsageStore
 from bezel.service.watching import Watch
@@ -68,6 +71,7 @@ class Server:
         monitor: MonitorSettings | None = None,
         tracing: Tracing | None = None,
         policy: ContentPolicy | None = None,
+        judge: Judge | None = None,
     ) -> None:
         if not models:
             raise InvalidRequestError("no model to serve; name one")
@@ -86,6 +90,8 @@ class Server:
         """While the application runs: what works through the batches."""
         self.usage = None if settings.no_auth else UsageStore(Path(settings.api_key_db))
         self.watch = Watch(monitor or MonitorSettings(), self.metrics, self.usage, self._memory)
+        judge = replace(judge or Judge(), safety=self._safety)
+        self.samples = Samples(judge, self.watch.judged, self._unjudged, random.Random())
         self.models = {
             name: Served(
                 name, backend, Lanes(settings.max_num_seqs, settings.max_queue, settings.queue_seconds), created
@@ -125,6 +131,15 @@ class Server:
             self.metrics.engine_restarts.labels(model).inc()
         self.log.event(event, detail, model)
 
+    def _safety(self, question: str, answer: str) -> Score | None:
+        """By the policy of now; None where it does not look at answers."""
+        return safety(self.policy, question, answer)
+
+    def _unjudged(self, reason: str) -> None:
+        self.metrics.unjudged.labels(reason).inc()
+        if reason != BUSY:
+            self.log.event("answer_unjudged", reason)
+
     def _memory(self) -> MemoryUse:
         """Of this process and those of engines together."""
         uses = [served.backend.memory() for served in self.models.values() if isinstance(served.backend, Supervised)]
@@ -150,6 +165,7 @@ class Server:
                 served.backend.close()
         if self.tracing is not None:
             self.tracing.close()
+        self.samples.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.side.shutdown(wait=False, cancel_futures=True)
         self.probing.shutdown(wait=False, cancel_futures=True)

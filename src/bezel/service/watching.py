@@ -13,9 +13,10 @@ from bezel.errors import StorageError
 from bezel.monitor.alerts import Alert, Alerts
 from bezel.monitor.health import Health, Probe, judged, together
 from bezel.monitor.metrics import Metrics
+from bezel.monitor.quality import Score
 from bezel.monitor.recent import Recent
 from bezel.monitor.settings import MonitorSettings
-from bezel.monitor.summary import Load, Moment, Summary, series, summarise
+from bezel.monitor.summary import Load, Moment, Summary, score_name, series, summarise
 from bezel.service.errors import CATALOGUE
 from bezel.service.exchange import Exchange
 from bezel.service.lanes import Lanes
@@ -38,6 +39,7 @@ class Watch:
         self.settings, self._metrics, self._usage = settings, metrics, usage
         self._recent, self._alerts = Recent(settings.alert_window_seconds), Alerts(settings)
         self._lanes: dict[str, Lanes] = {}
+        self._judged: dict[tuple[str, str, str], None] = {}
         self._machine = probe().memory
         self._unwritten: str | None = None
         self._probes: dict[str, asyncio.Task[float]] = {}
@@ -83,6 +85,12 @@ class Watch:
             tokens = (exchange.prompt_tokens, exchange.cached_tokens, exchange.completion_tokens)
             self._usage.add(exchange.key.id, Usage(1, int(outcome in ("refused", "failed")), *tokens))
 
+    def judged(self, model: str, score: Score) -> None:
+        """An answer of a model got a score."""
+        self._judged[model, score.respect, score.method] = None
+        self._recent.time(score_name(model, score.respect, score.method), score.value)
+        self._metrics.quality.labels(model, score.respect, score.method).observe(score.value)
+
     def look(self) -> tuple[Summary, Sequence[Alert]]:
         """How things are; the alerts are those of now."""
         models = [Load(name, lanes.running, lanes.waiting, lanes.width) for name, lanes in self._lanes.items()]
@@ -93,7 +101,7 @@ class Watch:
             ("resident", memory.resident),
         ):
             self._recent.level(level, value)
-        summary = summarise(self._recent, models, memory, self._machine)
+        summary = summarise(self._recent, models, memory, self._machine, self._judged)
         alerts = self._alerts.evaluate(summary)
         for alert in alerts:
             self._metrics.alert.labels(alert.name).set(alert.state == "firing")
