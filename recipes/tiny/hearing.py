@@ -253,6 +253,11 @@ class Hears(torch.nn.Module):
             cap = self.model.config.text_config.final_logit_softcapping
             return torch.tanh(logits / cap) * cap, self.spelling_head(rows)
 
+    def listen(self, bands: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """Logits of letters alone; the text model has no part in it."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.spelling_head(self._conformer(bands, frames))
+
     @staticmethod
     def _text_ids(ids: torch.Tensor) -> torch.Tensor:
         """Soft tokens have the per-layer inputs of padding."""

@@ -3,7 +3,8 @@
     python -m recipes.tiny.sounds RUN_FOLDER --count 16000
     python -m recipes.tiny.train_hears RUN_FOLDER --steps 4000
 
-The conformer has a second task, to spell along, which teaches it to hear long before answers would.
+The conformer has a second task, to spell along, which teaches it to hear long before answers would: for the first
+quarter of the steps it learns that alone.
 """
 
 import argparse
@@ -14,6 +15,9 @@ import torch
 
 from recipes.tiny import hearing, sounds
 from recipes.tiny.run import Run
+
+LISTENING_ALONE = 0.25
+"""The share of steps in which the conformer learns to spell, and nothing else learns."""
 
 
 @torch.no_grad()
@@ -55,10 +59,12 @@ def main() -> None:
     run = Run(options.folder, model, options.steps, options.rate)
     heard = hearing.Batches(options.folder, run.step)
     batches = iter(torch.utils.data.DataLoader(heard, batch_size=None, num_workers=1, prefetch_factor=6))
-    compiled = torch.compile(model)
+    compiled, listen = torch.compile(model), torch.compile(model.listen)
 
     def loss_of(done: float) -> torch.Tensor:
         batch = next(batches)
+        if done < LISTENING_ALONE:
+            return model.spelling_loss(listen(batch.bands, batch.frames), batch)
         logits, spelled = run_on(compiled, batch)
         return batch.rows.loss(logits) + 0.5 * model.spelling_loss(spelled, batch)
 

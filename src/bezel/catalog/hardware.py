@@ -63,7 +63,7 @@ def gpu_memory() -> int | None:
     torch: Any = sys.modules.get("torch")  # who has not imported it has taken nothing
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None
-    return sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
+    return sum(int(torch.cuda.memory_reserved(device)) for device in range(torch.cuda.device_count()))
 
 
 def _text(path: str) -> str:
