@@ -67,7 +67,7 @@ def load(
     tower (Gemma 3n) sounds; a tower is read with the first of them. Of a GGUF file it lies in a second one, `mmproj`
     (default for images of Gemma 3: the one in the same folder with "mmproj" in its name). Without `keep_towers` a tower
     is read for each request anew and is gone before the model answers; of Gemma 3n's, no more than a block is in memory
-    at a time. Default: they are kept, but not with a profile.
+    at a time. Default: they are kept, but not with a profile, nor those of Gemma 3n with `fit`.
 
     `backend` "transformers" runs the model on a torch `device` ("cuda", "mps", "cpu", ...). Others ask a model
     elsewhere: "openai" (any endpoint that speaks its protocol, at `base_url`), "vllm", "ollama", "google", "vertex" or

@@ -135,3 +135,14 @@ def test_the_per_layer_table_is_on_disk() -> None:
     assert found.rows == 256 * 30 * 256 * 2
     shape = shape_of(headers(E2B))
     assert json.dumps(shape.widths) == json.dumps([8192] * 30) and shape.shared_kv_layers == 10
+
+
+def test_towers_take_their_part_of_a_budget() -> None:
+    without = choose(headers(E4B), Wanted(fit=int(2.6 * GB)))
+    beside = choose(headers(E4B), Wanted(fit=int(2.6 * GB), towers=lambda level: GB // 4))
+    assert needed(beside) + GB // 4 <= 2.6 * GB and mmlu(beside) < mmlu(without)
+    with pytest.raises(InvalidRequestError, match=r"the least is E2B at Q4_0 .* which needs 4\.\d\d GB"):
+        choose(
+            headers(E4B),
+            Wanted(fit=2 * GB, towers=lambda level: {"maximum_efficiency": 5}.get(level or "", 9) * GB // 2),
+        )

@@ -26,6 +26,9 @@ from bezel.kernels.interface import Format
 from bezel.media.fetching import Sources
 from bezel.models.vision import siglip
 from bezel.testing import GEMMA3_VISION, instruction_sets, vision_tensors, write_checkpoint, write_mmproj
+from bezel.weights.checkpoint import open_checkpoint
+from bezel.weights.memory import predicted, tower_bytes
+from bezel.weights.vision import vision_of
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.skipif(
@@ -240,3 +243,17 @@ def test_the_command_line_shows_images(folder: Path, model: bezel.Model, tmp_pat
     assert done.exit_code == 0, done.output
     expected = model.chat(asking(*map(Path, images), "compare them"), max_tokens=6, temperature=0.0)
     assert json.loads(done.stdout.splitlines()[-1])["text"] == expected.text
+
+
+def test_a_budget_counts_the_tower(folder: Path) -> None:
+    view = vision_of(open_checkpoint(folder))
+    assert view is not None
+    tower = sum(view.info(name).nbytes for name in view.stored_names)
+    assert tower_bytes(view, Format.F32) == tower_bytes(view, None) == tower
+    assert tower_bytes(view, Format.Q4_0) == tower_bytes(view, Format.Q8_0) < 0.4 * tower
+    alone = predicted(open_checkpoint(folder), Format.BF16, 512).total
+    with pytest.raises(InvalidRequestError, match="fits in"):
+        NativeBackend.load(str(folder), "performance", 512, fit=alone + tower // 4)
+    backend = NativeBackend.load(str(folder), "performance", 512, fit=alone + tower)
+    assert backend.why is not None and backend._senses is not None
+    assert backend._senses.vision is not None and backend._senses.vision._stays

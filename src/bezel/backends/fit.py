@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bezel.backends.loading import DEFAULT_CONTEXT, longest_context
@@ -34,7 +34,10 @@ PROFILES = {"edge": Profile(size="E2B", levels=("balanced", "maximum_efficiency"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user asks of a model to be loaded; None is left open. `fit` is the budget in bytes."""
+    """What a user asks of a model to be loaded; None is left open. `fit` is the budget in bytes.
+
+    `towers`: bytes of towers in memory beside a text model at a level.
+    """
 
     size: Size | None = None
     level: str | None = None
@@ -42,6 +45,7 @@ class Wanted:
     cache: Format = Format.F16
     fit: int | None = None
     profile: str | None = None
+    towers: Callable[[str | None], int] = lambda level: 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def _best(checkpoint: Checkpoint, wanted: Wanted, most: int) -> Choice:
             )
         found = least  # a profile asks for the smallest there is, whatever else runs on the machine now
     if wanted.context is None and profile is None:
-        found = _longest(found, wanted.cache, budget, most)
+        found = _longest(found, wanted, budget, most)
     return replace(found.choice, why=f"{found} needs {_gb(found.needed.total)} of {_gb(budget)}")
 
 
@@ -110,8 +114,13 @@ def _candidates(checkpoint: Checkpoint, wanted: Wanted, profile: Profile | None,
     for name, size in _sizes(checkpoint, wanted.size, profile):
         view = checkpoint if size is None else sliced(checkpoint, size)
         for level in levels:
-            needed = predicted(view, LEVELS[level] if level else None, context, wanted.cache)
-            yield _Candidate(name, Choice(view, level, context), needed)
+            yield _candidate(name, Choice(view, level, context), wanted)
+
+
+def _candidate(name: str, choice: Choice, wanted: Wanted) -> _Candidate:
+    level = LEVELS[choice.level] if choice.level else None
+    towers = wanted.towers(choice.level)
+    return _Candidate(name, choice, predicted(choice.view, level, choice.context, wanted.cache, towers))
 
 
 def _levels(checkpoint: Checkpoint, profile: Profile | None) -> tuple[str | None, ...]:
@@ -134,16 +143,13 @@ def _sizes(checkpoint: Checkpoint, size: Size | None, profile: Profile | None) -
     return [(whole.name, None), *((each.name, each.name) for each in others)]
 
 
-def _longest(found: _Candidate, cache: Format, budget: int, most: int) -> _Candidate:
+def _longest(found: _Candidate, wanted: Wanted, budget: int, most: int) -> _Candidate:
     """The same with a context doubled as often as it fits."""
-    choice = found.choice
-    while choice.context < most:
-        longer = min(2 * choice.context, most)
-        needed = predicted(choice.view, LEVELS[choice.level] if choice.level else None, longer, cache)
-        if needed.total > budget:
+    while found.choice.context < most:
+        longer = _candidate(found.name, replace(found.choice, context=min(2 * found.choice.context, most)), wanted)
+        if longer.needed.total > budget:
             break
-        choice = replace(choice, context=longer)
-        found = _Candidate(found.name, choice, needed)
+        found = longer
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +36,7 @@ from bezel.weights.audio import audio_of
 from bezel.weights.checkpoint import LEVELS, WHOLE_FORMATS, Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.companions import chat_template, recommended_sampling
 from bezel.weights.hub import fetch, parse_reference
+from bezel.weights.memory import tower_bytes
 from bezel.weights.projectors import towers_in
 from bezel.weights.vision import vision_of
 
@@ -100,9 +101,9 @@ class NativeBackend:
         `level` None keeps the stored precision, else "maximum_efficiency", "balanced" or "performance"; `context`
         None holds 8,192 tokens or the model's most; `draft` names a smaller model that drafts for this one; `cache` is
         one of CACHE_TYPES; `size` cuts Gemma 3n (`weights.slice`); `fit` (bytes) and `profile` choose what is left open
-        (`backends.fit`); `mmproj` names the GGUF file of the towers (default: of Gemma 3's that beside
-        the model's); `keep_towers`: see `Tower`; None keeps them, but for a profile. Raises what `fetch`,
-        `open_checkpoint`, `choose`, `load_draft` and the models raise.
+        (`backends.fit`); `mmproj` names the GGUF file of the towers (default: of Gemma 3's that beside the model's);
+        `keep_towers`: see `Tower`; None keeps them, but for a profile, and for Gemma 3n's with `fit`. Raises what
+        `fetch`, `open_checkpoint`, `choose`, `load_draft` and the models raise.
         """
         if level is not None and level not in LEVELS:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
@@ -113,15 +114,18 @@ class NativeBackend:
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:
-            chosen = choose(checkpoint, Wanted(size, level, context, CACHE_TYPES[cache], fit, profile))
+            views = _views(checkpoint, mmproj)
+            in_turn = checkpoint.config["model_type"].startswith("gemma3n")
+            kept = profile is None and not (fit and in_turn) if keep_towers is None else keep_towers
+            towers = partial(_tower_bytes, checkpoint, views if kept or not in_turn else [])
+            chosen = choose(checkpoint, Wanted(size, level, context, CACHE_TYPES[cache], fit, profile, towers))
             checkpoint = chosen.view
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[chosen.level] if chosen.level else None)
             with checkpoint.named_in_errors():
                 model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
-            kept = profile is None if keep_towers is None else keep_towers
-            senses = _senses(checkpoint, mmproj, weights, model, kept)
+            senses = _senses(checkpoint, views, weights, model, kept)
             media = list(senses.towers) if senses else []
             architecture = checkpoint.config["model_type"]
             prefixed = architecture == "paligemma"
@@ -275,21 +279,41 @@ class NativeBackend:
         return sizes | {"images": "image" in towers, "sounds": "audio" in towers} | kernels | chosen
 
 
-def _senses(
-    checkpoint: Checkpoint, mmproj: str | None, weights: CheckpointWeights, model: TextModel, kept: bool
-) -> Senses | None:
-    """A checkpoint's towers; one that is stored whole gets 8 bits beside a text model that is rounded already."""
+def _views(checkpoint: Checkpoint, mmproj: str | None) -> list[Checkpoint | None]:
+    """The towers for images and for sounds, as far as there are such."""
     beside = fetch(parse_reference(mmproj)) if mmproj is not None else None
-    rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
-    level = Format.Q8_0 if weights.level is None and rounded else weights.level
     there = towers_in(beside) if beside is not None else {"image", "audio"}
-    seen = vision_of(checkpoint, beside) if "image" in there else None
-    heard = audio_of(checkpoint, beside) if "audio" in there else None
-    if seen is None and heard is None:
+    return [
+        vision_of(checkpoint, beside) if "image" in there else None,
+        audio_of(checkpoint, beside) if "audio" in there else None,
+    ]
+
+
+def _level_of_towers(checkpoint: Checkpoint, level: Format | None) -> Format | None:
+    """What is asked of towers: 8 bits beside a text model that is rounded already."""
+    rounded = checkpoint.info("layers.0.mlp.down_proj.weight").format not in WHOLE_FORMATS
+    return Format.Q8_0 if level is None and rounded else level
+
+
+def _tower_bytes(checkpoint: Checkpoint, views: Sequence[Checkpoint | None], level: str | None) -> int:
+    asked = _level_of_towers(checkpoint, LEVELS[level] if level else None)
+    return sum(tower_bytes(view, asked) for view in views if view)
+
+
+def _senses(
+    checkpoint: Checkpoint,
+    views: Sequence[Checkpoint | None],
+    weights: CheckpointWeights,
+    model: TextModel,
+    kept: bool,
+) -> Senses | None:
+    """What a model sees and hears with; None where it has no tower."""
+    if not any(views):
         return None
     from bezel.backends.senses import Senses
 
-    return Senses.opened(seen, heard, weights.kernels, level, model.config.hidden_size, kept)
+    level = _level_of_towers(checkpoint, weights.level)
+    return Senses.opened(*views, weights.kernels, level, model.config.hidden_size, kept)
 
 
 def collect(events: Iterable[Event]) -> tuple[str, list[TokenLogprob], Finish]:

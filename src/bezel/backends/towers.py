@@ -11,7 +11,8 @@ from typing import Any
 from bezel.kernels.interface import F32, Format, Kernels
 from bezel.models.interface import SoftSpan
 from bezel.text.soft import Part
-from bezel.weights.checkpoint import WHOLE_FORMATS, Checkpoint, CheckpointWeights
+from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
+from bezel.weights.memory import tower_level
 
 KEPT = 16
 """Images or sounds whose soft tokens are kept, 2.6 MB each for Gemma 3 4B: every turn has those before it."""
@@ -39,8 +40,7 @@ class Tower:
 
     def __init__(self, view: Checkpoint, kernels: Kernels, level: Format | None, kept: bool = True) -> None:
         self._view, self._kernels, self._stays = view, kernels, kept
-        whole = all(view.info(name).format in WHOLE_FORMATS for name in view.stored_names)
-        self._level = None if not whole else Format.Q8_0 if level is Format.Q4_0 else level
+        self._level = tower_level(view, level)
         self._model: Any = None
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, F32] = OrderedDict()

@@ -13,20 +13,23 @@ from bezel.kernels.interface import Format
 from bezel.kernels.layout import packed
 from bezel.kernels.tables import HOT_ROWS
 from bezel.models.leaves import field_of
-from bezel.weights.checkpoint import Checkpoint, target_format
+from bezel.weights.checkpoint import WHOLE_FORMATS, Checkpoint, target_format
 from bezel.weights.slice import MOST_LAYERS
 
 ON_DISK = "embed_tokens_per_layer.weight"
 """The table that is read row by row."""
+_PER_ROW = 256  # elements, of which every format has whole blocks
 _TEXT = re.compile(r"(layers\.\d+\.|embed_tokens|norm\.|per_layer_|altup_).*|lm_head\.weight")
 _FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
 
 
-def predicted(checkpoint: Checkpoint, level: Format | None, context: int, cache: Format = Format.F16) -> Footprint:
+def predicted(
+    checkpoint: Checkpoint, level: Format | None, context: int, cache: Format = Format.F16, towers: int = 0
+) -> Footprint:
     """Peak bytes of a process that answers one sequence of `context` tokens with this checkpoint's text model.
 
-    `level` as in `CheckpointWeights`. Raises ModelFileError, UnsupportedModelError, and InvalidRequestError for weights
-    that cannot become `level`.
+    `level` as in `CheckpointWeights`; `towers` are bytes beside it (`tower_bytes`). Raises ModelFileError,
+    UnsupportedModelError, and InvalidRequestError for weights that cannot become `level`.
     """
     with checkpoint.named_in_errors():
         shape = shape_of(checkpoint)
@@ -36,7 +39,7 @@ def predicted(checkpoint: Checkpoint, level: Format | None, context: int, cache:
         info = checkpoint.source.tensors[table]
         on_disk, rows = info.nbytes, min(HOT_ROWS, info.shape[0]) * info.readable().row_bytes(info.columns)
     element = cache.row_bytes(cache.block_elements) / cache.block_elements
-    return predict(shape, resident_bytes(checkpoint, level), context, element, on_disk=on_disk, rows=rows)
+    return predict(shape, resident_bytes(checkpoint, level), context, element, towers, on_disk, rows)
 
 
 def shape_of(checkpoint: Checkpoint) -> Shape:
@@ -69,6 +72,25 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
         widths=widths,
         full=tuple(kind == "full_attention" for kind in kinds),
     )
+
+
+def tower_level(view: Checkpoint, level: Format | None) -> Format | None:
+    """What a tower is kept at where `level` is asked for: of 4 bits 8; None, as stored, for one that was rounded."""
+    whole = all(view.info(name).format in WHOLE_FORMATS for name in view.stored_names)
+    return None if not whole else Format.Q8_0 if level is Format.Q4_0 else level
+
+
+def tower_bytes(view: Checkpoint, level: Format | None) -> int:
+    """Bytes of a tower that is kept at `level`, None as it is stored, within a few hundredths."""
+    kept = tower_level(view, level)
+    total = 0
+    for name in view.stored_names:
+        info = view.info(name)
+        if kept is None or len(info.shape) == 1:
+            total += info.nbytes
+        else:
+            total += info.nbytes * kept.row_bytes(_PER_ROW) // info.readable().row_bytes(_PER_ROW)
+    return total
 
 
 def resident_bytes(checkpoint: Checkpoint, level: Format | None) -> int:
