@@ -58,14 +58,15 @@ def trained_on(
     return Tokenizer.from_str(json.dumps(state))
 
 
-def of_gguf(path: Path) -> Tokenizer:
-    """The tokenizer of a tiny that was exported, to train it on."""
+def of_gguf(path: Path, control: Sequence[str] = CONTROL, words: str = ALONE) -> Tokenizer:
+    """The tokenizer of a tiny that was exported, to train it on; `control` and `words` as it was trained with."""
     checkpoint = open_checkpoint(path)
     vocabulary = vocabulary_from_gguf(checkpoint.metadata, str(path))
     checkpoint.close()
     pieces = {piece: number for number, piece in enumerate(vocabulary.pieces)}
-    tokenizer = _around(models.BPE(pieces, list(vocabulary.merges), byte_fallback=True, unk_token="<unk>"))
-    tokenizer.add_special_tokens(CONTROL)
+    model = models.BPE(pieces, list(vocabulary.merges), byte_fallback=True, unk_token="<unk>")
+    tokenizer = _around(model, words)
+    tokenizer.add_special_tokens(list(control))
     return tokenizer
 
 

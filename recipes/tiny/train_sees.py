@@ -1,7 +1,9 @@
 """Trains tiny-sees on generated pictures; stops and goes on from its last checkpoint.
 
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000
+    python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf --rate 0.3
 
+The second line begins with an exported model, whose heads for spelling are learned anew, at a third of the rates.
 Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to spell
 what is written where, which teaches it to read long before answers would: for the first quarter of the steps its
 patches learn that alone, which takes half the time of a step.
@@ -17,7 +19,9 @@ import torch
 from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import seeing
+from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
+from recipes.tiny.starting import take_sight
 
 READING_ALONE = 0.25
 """The share of steps in which the tower's patches learn to spell, and nothing else learns."""
@@ -55,10 +59,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=3000, help="in all, over every run of this folder")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--start", type=Path, nargs=2, help="the two files of an exported model, to begin with them")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    if options.start:
+        known = tokenizers.of_gguf(options.start[0], seeing.CONTROL, tokenizers.WITH_SPACES)
+        known.save(str(options.folder / "tokenizer.json"))
     model = seeing.Sees(len(seeing.prompts(options.folder).tokenizer))
+    if options.start:
+        take_sight(model.model.model, *options.start)
+    alone = 0 if options.start else READING_ALONE
     run = Run(options.folder, model, options.steps, options.rate)
     drawn = seeing.Batches(options.folder, run.step, options.steps)
     batches = iter(torch.utils.data.DataLoader(drawn, batch_size=None, num_workers=1, prefetch_factor=6))
@@ -66,7 +77,7 @@ def main() -> None:
 
     def loss_of(done: float) -> torch.Tensor:
         batch = next(batches)
-        if done < READING_ALONE:
+        if done < alone:
             return model.spelling_loss(read(batch.pictures), batch.letters)
         logits, *spelled = run_on(compiled, batch)
         return batch.rows.loss(logits) + sum(0.3 * model.spelling_loss(by, batch.letters) for by in spelled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from bezel.training.data.speech import phrases
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 export_towers = pytest.importorskip("recipes.tiny.export_towers")
-from recipes.tiny import hearing, packing, seeing, sounds, train_hears, train_sees  # noqa: E402
+from recipes.tiny import hearing, packing, seeing, sounds, starting, train_hears, train_sees  # noqa: E402
+from recipes.tiny import tokenizer as tokenizers  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 
@@ -40,9 +42,9 @@ def exported(kind: str, model: Any, folder: Path) -> tuple[Path, Path]:
 def logits_of(model: Any, train: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """At the places of the one answer, in float32."""
     autocast = torch.autocast
-    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: autocast(kind, dtype, enabled=False))
-    with torch.no_grad():
-        logits, _ = train.run_on(model, batch)
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(torch, "autocast", lambda kind, dtype: autocast(kind, dtype, enabled=False))
+        logits, *_ = train.run_on(model, batch)
     return logits[: int(batch.rows.weights.sum())].numpy()
 
 
@@ -78,6 +80,13 @@ def test_what_is_trained_sees_the_same_when_it_is_exported(tmp_path: Path, monke
         assert loaded.describe()["images"]
         assert_close(ours_of(loaded, messages, example.strands), expected, share)
     assert len(loaded.chat(messages, max_tokens=3, temperature=0.0).token_ids) > 0
+    known = tokenizers.of_gguf(text, seeing.CONTROL, tokenizers.WITH_SPACES)
+    trained = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    assert json.loads(known.to_str())["model"]["vocab"] == trained["model"]["vocab"]
+    assert known.encode("Which is the highest?\n").ids == asked.tokenizer.encode("Which is the highest?\n")
+    again = seeing.Sees(len(asked.tokenizer))
+    starting.take_sight(again.model.model, text, tower)
+    assert_close(logits_of(again.eval(), train_sees, batch, monkeypatch), expected, 0.03)
 
 
 def test_what_is_trained_hears_the_same_when_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
