@@ -19,7 +19,8 @@ from bezel.models.interface import Batch, SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.models.vision.gemma3 import Gemma3Vision
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import from_hugging_face, vision_from_hugging_face
+from bezel.weights.names import from_hugging_face
+from bezel.weights.tower_names import vision_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

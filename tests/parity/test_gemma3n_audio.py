@@ -13,7 +13,7 @@ from bezel.kernels.library import Native
 from bezel.kernels.reference import Reference
 from bezel.models.audio.gemma3n import Gemma3nAudio
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import audio_from_hugging_face
+from bezel.weights.tower_names import audio_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -20,7 +20,8 @@ from bezel.models.interface import SoftSpan
 from bezel.models.registry import build
 from bezel.models.vision.gemma3n import Gemma3nVision
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import from_hugging_face, gemma3n_vision_from_hugging_face
+from bezel.weights.names import from_hugging_face
+from bezel.weights.tower_names import gemma3n_vision_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

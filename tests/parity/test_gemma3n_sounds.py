@@ -19,7 +19,8 @@ from bezel.models.audio.gemma3n import Gemma3nAudio
 from bezel.models.interface import Batch, SoftSpan, TextModel
 from bezel.models.registry import build
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import audio_from_hugging_face, from_hugging_face
+from bezel.weights.names import from_hugging_face
+from bezel.weights.tower_names import audio_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

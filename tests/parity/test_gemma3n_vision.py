@@ -16,7 +16,7 @@ from bezel.models.vision import mobilenetv5
 from bezel.models.vision.gemma3n import Gemma3nVision
 from bezel.models.vision.mobilenetv5_layout import Layout
 from bezel.testing import ArrayWeights, instruction_sets
-from bezel.weights.names import gemma3n_vision_from_hugging_face
+from bezel.weights.tower_names import gemma3n_vision_from_hugging_face
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -14,7 +14,7 @@ from bezel.kernels.reference import Reference
 from bezel.models.audio.gemma3n import Gemma3nAudio
 from bezel.models.vision.gemma3 import Gemma3Vision
 from bezel.testing import GEMMA3_VISION, write_checkpoint
-from bezel.weights import names
+from bezel.weights import tower_names
 from bezel.weights.audio import audio_of
 from bezel.weights.checkpoint import Checkpoint, CheckpointWeights, open_checkpoint
 from bezel.weights.mmproj import write_mmproj
@@ -97,9 +97,9 @@ def test_what_cannot_be_written_is_refused(folder: Path, tmp_path: Path) -> None
         write_mmproj(open_vision(tmp_path / "mmproj.gguf"), tmp_path / "x.gguf", Format.F16)
     assert not (tmp_path / "x.gguf").exists()
     for inverse, name in (
-        (names.vision_to_gguf, "vision_tower.head.weight"),
-        (names.audio_to_gguf, "audio_tower.conformer.0.unknown.weight"),
-        (names.audio_to_gguf, "audio_tower.conformer.0.norm.scale"),
+        (tower_names.vision_to_gguf, "vision_tower.head.weight"),
+        (tower_names.audio_to_gguf, "audio_tower.conformer.0.unknown.weight"),
+        (tower_names.audio_to_gguf, "audio_tower.conformer.0.norm.scale"),
     ):
         with pytest.raises(UnsupportedModelError, match="has no name"):
             inverse(name)

@@ -3,7 +3,8 @@
 import pytest
 
 from bezel.errors import ModelFileError, UnsupportedModelError
-from bezel.weights.names import config_from_gguf, from_gguf, from_hugging_face, part_of, to_gguf
+from bezel.weights.configs import config_from_gguf
+from bezel.weights.names import from_gguf, from_hugging_face, part_of, to_gguf
 
 METADATA = {
     "general.architecture": "gemma3",

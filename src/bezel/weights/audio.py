@@ -9,7 +9,7 @@ from typing import Any
 
 from bezel.errors import UnknownModelError, UnsupportedModelError
 from bezel.models.leaves import field_of
-from bezel.weights import names
+from bezel.weights import tower_names
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.projectors import projectors
@@ -28,7 +28,7 @@ def audio_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint |
         raise UnknownModelError(f"{beside}: no such file; give the mmproj file of the model")
     if beside is not None:
         return open_audio(beside)
-    stored = names.audio_from_hugging_face(checkpoint.source.tensors)
+    stored = tower_names.audio_from_hugging_face(checkpoint.source.tensors)
     if checkpoint.config["model_type"] != "gemma3n" or not stored:
         return None
     return replace(checkpoint, stored_names=stored, norms_lack_one=False)
@@ -40,7 +40,9 @@ def open_audio(path: Path) -> Checkpoint:
     kind = projectors(file.metadata).get("audio")
     if kind != "gemma3na":
         raise UnsupportedModelError(f"{path}: projector {kind!r} is no audio tower of Gemma 3n")
-    view = Checkpoint(path, {}, file, names.audio_from_gguf(file.tensors), norms_lack_one=False, metadata=file.metadata)
+    view = Checkpoint(
+        path, {}, file, tower_names.audio_from_gguf(file.tensors), norms_lack_one=False, metadata=file.metadata
+    )
     with view.named_in_errors():
         return replace(view, config=_config(view))
 

@@ -16,7 +16,7 @@ from bezel.errors import InvalidRequestError, ModelFileError, UnknownModelError,
 from bezel.kernels.formats import dequantize, exactly_q8_0, quantize
 from bezel.kernels.interface import F32, U8, Access, Format, Kernels
 from bezel.kernels.tables import RowTable
-from bezel.weights import names
+from bezel.weights import configs, names
 from bezel.weights.gemma3n_files import format_at
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.safetensors import SafetensorsFolder
@@ -86,7 +86,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def open_gguf(path: Path, opener: Opener = open_local) -> Checkpoint:
     """Open a GGUF file, or all its shards, through `opener`."""
     file = GGUFFile.open(path, opener)
-    config = names.config_from_gguf(file.metadata, str(path))
+    config = configs.config_from_gguf(file.metadata, str(path))
     architecture = file.metadata["general.architecture"]
     stored = names.from_gguf(architecture, file.tensors, config.get("altup_num_inputs", 0))
     if "embed_tokens.weight" not in stored:
@@ -107,7 +107,7 @@ def open_folder(path: Path, opener: Opener = open_local) -> Checkpoint:
     text_config = config.get("text_config", config)
     if not isinstance(text_config, dict):
         raise ModelFileError(f"{path / 'config.json'}: text_config is not an object")
-    defaults = names.text_defaults(config.get("model_type"), text_config.get("model_type"))
+    defaults = configs.text_defaults(config.get("model_type"), text_config.get("model_type"))
     if defaults is not None:
         inherited = {"dtype": config.get("dtype") or config.get("torch_dtype")}
         config["text_config"] = {**defaults, **inherited, **text_config}

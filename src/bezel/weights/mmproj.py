@@ -14,7 +14,7 @@ from bezel.kernels.reference import Reference
 from bezel.models import embedder
 from bezel.models.audio import usm
 from bezel.models.vision.gemma3 import Config as VisionConfig
-from bezel.weights import names
+from bezel.weights import tower_names
 from bezel.weights.audio import SOFT_TOKENS
 from bezel.weights.checkpoint import Checkpoint, CheckpointWeights
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
@@ -59,7 +59,7 @@ def write_mmproj(view: Checkpoint, target: Path, level: Format) -> int:
 
 def _header(view: Checkpoint, name: str, level: Format, sees: bool) -> TensorHeader:
     shape = view.info(name).shape
-    stored = (names.vision_to_gguf if sees else names.audio_to_gguf)(name)
+    stored = (tower_names.vision_to_gguf if sees else tower_names.audio_to_gguf)(name)
     if len(shape) == 1:
         return TensorHeader(stored, shape, Format.F32)
     product = len(shape) == 2 and shape[1] % level.block_elements == 0 and not any(each in name for each in _FINE)

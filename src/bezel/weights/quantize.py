@@ -16,9 +16,10 @@ from bezel.models import gemma, gemma2, gemma3, gemma3n
 from bezel.weights import gemma3n_files
 from bezel.weights.checkpoint import Checkpoint
 from bezel.weights.companions import SAMPLING_KEYS, recommended_sampling
+from bezel.weights.configs import config_from_gguf
 from bezel.weights.gguf_tokenizer import tokenizer_metadata
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, typed, write_gguf
-from bezel.weights.names import config_from_gguf, part_of, to_gguf
+from bezel.weights.names import part_of, to_gguf
 
 Config = gemma.Config | gemma2.Config | gemma3.Config | gemma3n.Config
 Progress = Callable[[int, int], None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from bezel.errors import ModelFileError, UnknownModelError, UnsupportedModelError
 from bezel.models.leaves import field_of
-from bezel.weights import names
+from bezel.weights import configs, tower_names
 from bezel.weights.checkpoint import Checkpoint, read_json
 from bezel.weights.gguf import GGUFFile
 from bezel.weights.projectors import projectors
@@ -36,9 +36,9 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
     if kind == "gemma3_text" and checkpoint.folder is None:
         return _beside(checkpoint)
     if kind in ("gemma3", "shieldgemma2", "paligemma"):
-        stored = names.vision_from_hugging_face(checkpoint.source.tensors)
+        stored = tower_names.vision_from_hugging_face(checkpoint.source.tensors)
     elif kind == "gemma3n":
-        stored = names.gemma3n_vision_from_hugging_face(checkpoint.source.tensors)
+        stored = tower_names.gemma3n_vision_from_hugging_face(checkpoint.source.tensors)
     else:
         return None
     if kind == "paligemma" and not stored:
@@ -81,19 +81,19 @@ def open_vision(path: Path) -> Checkpoint:
 
 
 def _gemma3(path: Path, file: GGUFFile) -> Checkpoint:
-    config = names.vision_config_from_gguf(file.metadata, str(path))
+    config = configs.vision_config_from_gguf(file.metadata, str(path))
     up = file.tensors.get("v.blk.0.ffn_up.weight")
     if up is None:
         raise ModelFileError(f"{path}: tensor v.blk.0.ffn_up.weight is missing; download the file again")
     vision = config["vision_config"]
     swapped = up.shape == (vision["hidden_size"], vision["intermediate_size"])
-    stored = names.vision_from_gguf(file.tensors, swapped)
+    stored = tower_names.vision_from_gguf(file.tensors, swapped)
     return Checkpoint(path, config, file, stored, norms_lack_one=False, metadata=file.metadata)
 
 
 def _gemma3n(path: Path, file: GGUFFile) -> Checkpoint:
     """What metadata and tensors do not tell is as in the published models."""
-    stored = names.gemma3n_vision_from_gguf(file.tensors)
+    stored = tower_names.gemma3n_vision_from_gguf(file.tensors)
     view = Checkpoint(path, {}, file, stored, norms_lack_one=False, metadata=file.metadata)
     with view.named_in_errors():
         side = field_of(file.metadata, "clip.vision.image_size", int)
