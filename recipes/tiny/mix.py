@@ -30,5 +30,5 @@ GENERATORS: dict[str, Generator] = {
 def token_shares(done: float) -> dict[str, float]:
     """Shares of tokens when `done` (0 to 1) of the run is over: copying first, then calls take its place."""
     copying_share = 0.12 if done < 0.1 else 0.05
-    rest = {"advisor": 0.20, "sums": 0.04, "phrases": 0.02, "refusals": 0.04, "results": 0.06}
+    rest = {"advisor": 0.25, "sums": 0.04, "phrases": 0.02, "refusals": 0.04, "results": 0.06}
     return {**rest, "copying": copying_share, "calls": 1 - copying_share - sum(rest.values())}
