@@ -19,7 +19,14 @@ from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
 from bezel.backends.sources import opened_image
 from bezel.cli.main import app
-from bezel.errors import InvalidRequestError, MediaError, MediaSourceError, ModelFileError, UnsupportedInputError
+from bezel.errors import (
+    InvalidRequestError,
+    MediaError,
+    MediaSourceError,
+    ModelFileError,
+    UnsupportedInputError,
+    UnsupportedModelError,
+)
 from bezel.generation.loop import generate
 from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import Format
@@ -257,3 +264,13 @@ def test_a_budget_counts_the_tower(folder: Path) -> None:
     backend = NativeBackend.load(str(folder), "performance", 512, fit=alone + tower)
     assert backend.why is not None and backend._senses is not None
     assert backend._senses.vision is not None and backend._senses.vision._stays
+
+
+def test_a_budget_for_a_config_without_its_type_is_refused(folder: Path, tmp_path: Path) -> None:
+    broken = write_checkpoint(tmp_path / "broken", config=GEMMA3_VISION, prefix="language_model.model.")
+    config = json.loads((folder / "config.json").read_text())
+    del config["model_type"]
+    (broken / "config.json").write_text(json.dumps(config))
+    for budget in (None, 2**30):
+        with pytest.raises((UnsupportedModelError, ModelFileError), match="model_type"):
+            NativeBackend.load(str(broken), fit=budget)

@@ -32,7 +32,8 @@ def test_tiny_is_every_model_of_the_package_and_another_itself(tmp_path: Path, m
     assert _parts("some/model", "tower.gguf") == [("some/model", "tower.gguf")]
     (tmp_path / "tiny").mkdir()
     monkeypatch.setattr(resources, "files", lambda _: tmp_path)
-    assert _parts("tiny", None) == [("tiny", None)]
+    writes = str(tmp_path / "tiny" / "tiny.gguf")
+    assert _parts("tiny", None) == [(writes, None)]
     text = tmp_path / "tiny" / "tiny-hears.gguf"
     text.write_bytes(b"")
-    assert _parts("tiny", None) == [("tiny", None), (str(text), str(text.with_name("mmproj-tiny-hears.gguf")))]
+    assert _parts("tiny", None) == [(writes, None), (str(text), str(text.with_name("mmproj-tiny-hears.gguf")))]

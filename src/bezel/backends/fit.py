@@ -119,8 +119,8 @@ def _candidates(checkpoint: Checkpoint, wanted: Wanted, profile: Profile | None,
 
 def _candidate(name: str, choice: Choice, wanted: Wanted) -> _Candidate:
     level = LEVELS[choice.level] if choice.level else None
-    towers = wanted.towers(choice.level)
-    return _Candidate(name, choice, predicted(choice.view, level, choice.context, wanted.cache, towers))
+    needed = predicted(choice.view, level, choice.context, wanted.cache)
+    return _Candidate(name, choice, replace(needed, towers=wanted.towers(choice.level)))
 
 
 def _levels(checkpoint: Checkpoint, profile: Profile | None) -> tuple[str | None, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache as cache_of
 from functools import cached_property, partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -114,10 +115,10 @@ class NativeBackend:
         kernels = Native(threads)
         checkpoint = open_checkpoint(fetch(parse_reference(name)))
         try:
-            views = _views(checkpoint, mmproj)
-            in_turn = checkpoint.config["model_type"].startswith("gemma3n")
+            views = cache_of(partial(_views, checkpoint, mmproj))
+            in_turn = str(checkpoint.config.get("model_type")).startswith("gemma3n")
             kept = profile is None and not (fit and in_turn) if keep_towers is None else keep_towers
-            towers = partial(_tower_bytes, checkpoint, views if kept or not in_turn else [])
+            towers = partial(_tower_bytes, checkpoint, views if kept or not in_turn else list)
             chosen = choose(checkpoint, Wanted(size, level, context, CACHE_TYPES[cache], fit, profile, towers))
             checkpoint = chosen.view
             weights = CheckpointWeights(checkpoint, kernels, LEVELS[chosen.level] if chosen.level else None)
@@ -125,7 +126,7 @@ class NativeBackend:
                 model = build(checkpoint.config, weights, chosen.context)
             model.cache_spec = replace(model.cache_spec, format=CACHE_TYPES[cache])
             tokenizer = read_tokenizer(checkpoint, model.vocabulary)
-            senses = _senses(checkpoint, views, weights, model, kept)
+            senses = _senses(checkpoint, views(), weights, model, kept)
             media = list(senses.towers) if senses else []
             architecture = checkpoint.config["model_type"]
             prefixed = architecture == "paligemma"
@@ -295,9 +296,9 @@ def _level_of_towers(checkpoint: Checkpoint, level: Format | None) -> Format | N
     return Format.Q8_0 if level is None and rounded else level
 
 
-def _tower_bytes(checkpoint: Checkpoint, views: Sequence[Checkpoint | None], level: str | None) -> int:
+def _tower_bytes(checkpoint: Checkpoint, views: Callable[[], Sequence[Checkpoint | None]], level: str | None) -> int:
     asked = _level_of_towers(checkpoint, LEVELS[level] if level else None)
-    return sum(tower_bytes(view, asked) for view in views if view)
+    return sum(tower_bytes(view, asked) for view in views() if view)
 
 
 def _senses(

@@ -29,7 +29,7 @@ def audio_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint |
     if beside is not None:
         return open_audio(beside)
     stored = tower_names.audio_from_hugging_face(checkpoint.source.tensors)
-    if checkpoint.config["model_type"] != "gemma3n" or not stored:
+    if checkpoint.config.get("model_type") != "gemma3n" or not stored:
         return None
     return replace(checkpoint, stored_names=stored, norms_lack_one=False)
 

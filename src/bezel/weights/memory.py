@@ -23,13 +23,11 @@ _TEXT = re.compile(r"(layers\.\d+\.|embed_tokens|norm\.|per_layer_|altup_).*|lm_
 _FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
 
 
-def predicted(
-    checkpoint: Checkpoint, level: Format | None, context: int, cache: Format = Format.F16, towers: int = 0
-) -> Footprint:
+def predicted(checkpoint: Checkpoint, level: Format | None, context: int, cache: Format = Format.F16) -> Footprint:
     """Peak bytes of a process that answers one sequence of `context` tokens with this checkpoint's text model.
 
-    `level` as in `CheckpointWeights`; `towers` are bytes beside it (`tower_bytes`). Raises ModelFileError,
-    UnsupportedModelError, and InvalidRequestError for weights that cannot become `level`.
+    `level` as in `CheckpointWeights`. Raises ModelFileError, UnsupportedModelError, and InvalidRequestError for weights
+    that cannot become `level`.
     """
     with checkpoint.named_in_errors():
         shape = shape_of(checkpoint)
@@ -39,7 +37,7 @@ def predicted(
         info = checkpoint.source.tensors[table]
         on_disk, rows = info.nbytes, min(HOT_ROWS, info.shape[0]) * info.readable().row_bytes(info.columns)
     element = cache.row_bytes(cache.block_elements) / cache.block_elements
-    return predict(shape, resident_bytes(checkpoint, level), context, element, towers, on_disk, rows)
+    return predict(shape, resident_bytes(checkpoint, level), context, element, on_disk=on_disk, rows=rows)
 
 
 def shape_of(checkpoint: Checkpoint) -> Shape:

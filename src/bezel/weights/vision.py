@@ -24,7 +24,7 @@ def vision_of(checkpoint: Checkpoint, beside: Path | None = None) -> Checkpoint 
     say so the smallest that is a tower for a text model of this width. Raises ModelFileError, UnsupportedModelError,
     and UnknownModelError where `beside` does not exist.
     """
-    kind = checkpoint.config["model_type"]
+    kind = str(checkpoint.config.get("model_type"))
     family = _FAMILIES.get(kind)
     if beside is not None:
         if not beside.is_file():
