@@ -19,6 +19,7 @@ class Letters:
     """Embeds a text as how often each letter stands in it."""
 
     def embed(self, texts: Sequence[str], task: str | None = None, dimensions: int | None = None) -> Any:
+        texts = [text + (task or "") for text in texts]
         rows = np.array([[text.lower().count(letter) for letter in "abcdefghij"] for text in texts], np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -46,6 +47,12 @@ def test_each_score_is_what_its_method_says() -> None:
     chrf = sacrebleu.sentence_chrf("ab", ["abb"]).score / 100
     assert values == pytest.approx([1 / math.sqrt(2), cosine, chrf, math.exp(-1.0), 0.25])
     assert 0 < chrf < 1
+
+
+def test_the_embedder_is_told_what_a_text_is() -> None:
+    judge = Judge(Letters(), "letters", question_task="h", answer_task="i")
+    relevance, likeness, _ = judge.scores(Answered("a", "a", reference="a"))
+    assert (relevance.value, likeness.value) == pytest.approx((1 / 2, 1.0))
 
 
 def test_what_nothing_judges_is_left_out() -> None:

@@ -190,7 +190,9 @@ def _judge(settings: MonitorSettings) -> Judge:
     embedder = open_backend(name)
     if not isinstance(embedder, Embedder):
         raise InvalidRequestError(f"quality_embedder is {name}, which embeds nothing; name google/embeddinggemma-300m")
-    return Judge(embedder, name, references)
+    known = embedder.describe().get("tasks", ())
+    question, answer = (task if task in known else None for task in ("query", "document"))
+    return Judge(embedder, name, question, answer, references)
 
 
 def _tracing() -> Tracing:

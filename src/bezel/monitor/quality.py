@@ -49,8 +49,7 @@ class Judge:
 
     - relevance: cosine of the embeddings of question and answer, by `embedder`;
     - accuracy: cosine of the embeddings of answer and reference, and chrF2 of both (Popovic 2015, by sacrebleu);
-    - coherence: 1 / perplexity of the answer to the model that gave it, which is the mean of its tokens' probabilities,
-      geometrically;
+    - coherence: 1 / perplexity of the answer to the model that gave it, the mean of its tokens (geometrically);
     - safety: as `safety` judges.
 
     Cosines below 0 are 0.
@@ -58,6 +57,9 @@ class Judge:
 
     embedder: Embedder | None = None
     embedder_name: str = ""
+    question_task: str | None = None
+    answer_task: str | None = None
+    """What the embedder is told that a text is, where it knows such tasks."""
     references: Mapping[str, str] | None = None
     """Right answers by their questions."""
     safety: Safety | None = None
@@ -70,10 +72,10 @@ class Judge:
             return found
         reference = answered.reference or (self.references or {}).get(question)
         if self.embedder is not None:
-            found.append(self._alike("relevance", "question and answer", [question], answer))
+            found.append(self._alike("relevance", "question and answer", question, self.question_task, answer))
         if reference is not None:
             if self.embedder is not None:
-                found.append(self._alike("accuracy", "answer and reference", [reference], answer))
+                found.append(self._alike("accuracy", "answer and reference", reference, self.answer_task, answer))
             found.append(Score("accuracy", _chrf(answer, reference), "chrF2 with the reference"))
         if answered.logprobs:
             mean = math.fsum(answered.logprobs) / len(answered.logprobs)
@@ -81,10 +83,10 @@ class Judge:
         safe = self.safety(question, answer) if self.safety is not None else None
         return [*found, safe] if safe is not None else found
 
-    def _alike(self, respect: Respect, what: str, texts: Sequence[str], answer: str) -> Score:
+    def _alike(self, respect: Respect, what: str, text: str, task: str | None, answer: str) -> Score:
         assert self.embedder is not None
-        first, second = self.embedder.embed([*texts, answer])
-        value = min(1.0, max(0.0, float(np.dot(first, second))))
+        first, second = self.embedder.embed([text], task), self.embedder.embed([answer], self.answer_task)
+        value = min(1.0, max(0.0, float(np.dot(first[0], second[0]))))
         return Score(respect, value, f"cosine of {what} ({self.embedder_name})")
 
 
