@@ -62,10 +62,6 @@ class Samples:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def settled(self) -> None:
-        """Wait for those that are being judged."""
-        await asyncio.gather(*self._tasks)
-
     def close(self) -> None:
         """Judge no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
