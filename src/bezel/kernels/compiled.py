@@ -11,7 +11,7 @@ from typing import Any
 
 from bezel.errors import InvalidRequestError, KernelLibraryError
 
-ABI_VERSION = 14
+ABI_VERSION = 15
 
 # The arguments of every call, eight bytes each: P an address, q a whole number, d a float.
 SIGNATURES = {

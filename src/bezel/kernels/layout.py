@@ -9,16 +9,16 @@ from bezel.kernels.sparse import SPARSE_FORMATS
 
 # Bytes of 16 rows' group of columns, and how many columns that is.
 _INTERLEAVED = {
-    Format.Q4_0: (32 + 256, 32),
-    Format.Q5_0: (32 + 256 + 64, 32),
-    Format.Q8_0: (32 + 512, 32),
+    Format.Q4_0: (256, 32),
+    Format.Q5_0: (256 + 64, 32),
+    Format.Q8_0: (512, 32),
     Format.BF16: (128, 4),
     Format.Q4_K: (64 + 8 * (32 + 256), 256),
     Format.Q5_K: (64 + 8 * (32 + 256 + 64), 256),
-    Format.Q6_K: (32 + 8 * (32 + 256 + 128), 256),
+    Format.Q6_K: (64 + 8 * (32 + 256 + 128), 256),
 }
 _LANES = 16
-_BF16_HEAD = 64
+_LINE = 64  # bytes
 _MOST_BF16_COLUMNS = (2**31 - 1) // 127**2  # whose int8 products cannot overflow an int32
 
 
@@ -53,5 +53,12 @@ def packed(format: Format, rows: int, columns: int, access: Access = Access.WHOL
     if format not in _INTERLEAVED or access is Access.ROWS:
         return format, access, rows * row_bytes
     size_of_group, group = _INTERLEAVED[format]
-    head = _BF16_HEAD if format is Format.BF16 else 0
-    return format, access, -(-rows // _LANES) * (head + -(-columns // group) * size_of_group)
+    groups = -(-columns // group)
+    return format, access, -(-rows // _LANES) * (_head(format, groups) + groups * size_of_group)
+
+
+def _head(format: Format, groups: int) -> int:
+    """Bytes of 16 rows beside their groups: the largest magnitudes of BF16, a line of scales for two groups of 32."""
+    if format is Format.BF16:
+        return _LINE
+    return -(-groups // 2) * _LINE if _INTERLEAVED[format][1] == 32 else 0

@@ -12,12 +12,14 @@ enum { K_TILE = TOKENS, K_FEW = TOKENS > 4 ? 4 : 1 };
 /* A block of 16 rows of a K matrix times `tile` tokens. Only Q6_K has scales of its own for either half of a group. */
 INLINE void k_rows(const Product *p, long block, long token, const int tile, const int format) {
     long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP;
-    const uint8_t *at = p->matrix->data + block * (columns / 256) * k_bytes(format), *head = at;
+    const uint8_t *weights = p->matrix->data + block * (columns / 256) * k_bytes(format);
     vpf sums[K_TILE][PARTS];
 #pragma GCC unroll 8
     for (int t = 0; t < tile; t++) EVERY_PART sums[t][part] = (vpf){0};
-    for (long g = 0; g < groups; g++, at += k_group(format)) {
-        if (g % 8 == 0) head = at, at += k_head(format);
+    for (long g = 0; g < groups; g++) {
+        const uint8_t *head = weights + g / 8 * k_bytes(format), *small = head + K_SMALL + g % 8 * 2 * LANES;
+        const uint8_t *codes = head + K_CODES + g % 8 * codes_bytes(format);
+        if (p->ahead) ask_ahead(head + g % 8 * k_bytes(format) / 8, k_bytes(format) / 8);
         const int8_t *x = p->codes + token * columns + g * GROUP;
         const int32_t *halves = p->halves + 2 * (token * groups + g);
         vpi low[K_TILE][PARTS], high[K_TILE][PARTS];
@@ -30,15 +32,15 @@ INLINE void k_rows(const Product *p, long block, long token, const int tile, con
 #pragma GCC unroll 8
         for (int j = 0; j < 4; j++) {
             vpi w[PARTS], v[PARTS];
-            get_codes(w, v, at + 32, j, format);
+            get_codes(w, v, codes, j, format);
             add_dots(low, w, x + 4 * j, columns, tile, format);
             add_dots(format == Q6_K ? high : low, v, x + 16 + 4 * j, columns, tile, format);
         }
         EVERY_PART {
             vpf d = half_part((const uint16_t *)head + part * PART), scale = d, other = d;
-            scale *= small_part(at + part * PART, format == Q6_K);
-            if (format == Q6_K) other *= small_part(at + 16 + part * PART, 1);
-            else other = half_part((const uint16_t *)head + 16 + part * PART) * small_part(at + 16 + part * PART, 0);
+            scale *= small_part(small + part * PART, format == Q6_K);
+            if (format == Q6_K) other *= small_part(small + LANES + part * PART, 1);
+            else other = half_part((const uint16_t *)head + LANES + part * PART) * small_part(small + LANES + part * PART, 0);
 #pragma GCC unroll 8
             for (int t = 0; t < tile; t++) {
                 const int32_t *half = halves + 2 * t * groups;

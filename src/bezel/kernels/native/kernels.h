@@ -51,6 +51,12 @@ INLINE vpi load_codes(const uint8_t *p) {
     return v;
 }
 
+/* Asks for `bytes` that a stream of weights reaches a page later. */
+INLINE void ask_ahead(const uint8_t *at, const long bytes) {
+#pragma GCC unroll 16
+    for (long line = 0; line < bytes; line += 64) __builtin_prefetch(at + 4096 + line, 0, 2);
+}
+
 INLINE v16f half16(const uint16_t *p) {
     v16f all;
     for (int part = 0; part < PARTS; part++) {

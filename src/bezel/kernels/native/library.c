@@ -7,7 +7,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int bezel_abi_version(void) { return 14; }
+EXPORT int bezel_abi_version(void) { return 15; }
 
 /* The instruction sets that this processor can run, plainest first and best last, with spaces between. */
 EXPORT const char *bezel_instruction_sets(void) {
@@ -25,6 +25,15 @@ EXPORT const char *bezel_instruction_sets(void) {
     return getauxval(AT_HWCAP) & dot_products ? "portable neon" : "portable";
 #else
     return "portable";
+#endif
+}
+
+int bezel_asks_ahead(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel");
+#else
+    return 0;
 #endif
 }
 

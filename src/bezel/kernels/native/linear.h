@@ -6,7 +6,7 @@ OP(linear) {
     long rows = s[1].i, columns = s[2].i, tokens = s[5].i;
     if (!tokens) return 0; /* a chunk inside a prompt wants no logits */
     Matrix matrix = {format, rows, columns, s[3].p};
-    Product product = {&matrix, s[4].p, s[6].p, tokens, 0, 0, 0, 0, 0};
+    Product product = {.matrix = &matrix, .x = s[4].p, .out = s[6].p, .tokens = tokens, .ahead = bezel_asks_ahead()};
     if (format == BF16) return paired_product(&product);
     if (format == F32 || format == F16) {
         bezel_parallel(NAME(whole), &product, rows);

@@ -1,7 +1,7 @@
 /* How weights lie in memory, and putting them there.
 
-   Rows of Q4_0, Q5_0 and Q8_0 are interleaved by 16: a group of 32 columns of 16 rows is 16 float16 scales, then
-   codes. Codes of Q8_0 are 8 chunks of 64 bytes, each holding 4 consecutive columns of the 16 rows. Other codes are 4
+   Rows of Q4_0, Q5_0 and Q8_0 are interleaved by 16: two groups of 32 columns of 16 rows are 16 float16 scales of
+   either, then the codes of either, so that no vector of codes lies on two lines of a cache. Codes of Q8_0 are 8 chunks of 64 bytes, each holding 4 consecutive columns of the 16 rows. Other codes are 4
    chunks, whose low halves hold 4 columns and whose high halves the 4 that lie 16 further. What codes have beyond four
    bits follows: one bit as 64 bytes, in which bit j is chunk j's, two bits as 64 bytes for the near columns and 64 for
    the far, in which bits 2 j and 2 j + 1 are. Codes are unsigned; the offset is taken off again with the sum of x,
@@ -10,8 +10,8 @@
    BF16 rows are interleaved by 16 too: the largest magnitudes of 16 rows as float32, then two consecutive columns of
    the 16 rows in every 64 bytes, and zeros up to a multiple of 4 columns.
 
-   Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales (and 16 of the minima but for Q6_K), then 8 groups
-   of 32 columns, each 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then codes. */
+   Q4_K, Q5_K and Q6_K: 256 columns of 16 rows are 16 float16 scales and 16 of the minima (Q6_K: nothing), then of each
+   group of 32 columns 16 small scales and 16 small minima (Q6_K: 16 scales of either half), then of each its codes. */
 
 #include "files.h"
 
@@ -25,7 +25,20 @@ INLINE int offset_of(int format) { return format == Q8_0 ? 128 : format == Q5_0 
 
 INLINE long codes_bytes(int format) { return 256 + 64 * further_bits(format); }
 
-INLINE long group_bytes(int format) { return 32 + codes_bytes(format); }
+/* Of a block of 16 rows. */
+INLINE long block_bytes(int format, long columns) {
+    long groups = columns / GROUP;
+    return (groups + 1) / 2 * 4 * LANES + groups * codes_bytes(format);
+}
+
+/* Where the scales of group `g` of a block lie, and its codes. */
+INLINE uint8_t *scales_at(const uint8_t *block, long g, int format) {
+    return (uint8_t *)block + g / 2 * (4 * LANES + 2 * codes_bytes(format)) + g % 2 * 2 * LANES;
+}
+
+INLINE uint8_t *codes_at(const uint8_t *block, long g, int format) {
+    return (uint8_t *)block + (g / 2 + 1) * 4 * LANES + g * codes_bytes(format);
+}
 
 /* The code of column `i` of a group, of the row in `lane`. */
 INLINE int code_at(const uint8_t *codes, long lane, long i, int format) {
@@ -95,30 +108,29 @@ INLINE uint32_t fifth_bits(const uint8_t *raw) {
 }
 
 INLINE void pack_row(const Packing *p, long row, const uint8_t *raw) {
-    long groups = p->columns / GROUP, size = group_bytes(p->format), lane = row % LANES;
-    uint8_t *group = p->data + row / LANES * groups * size;
+    long groups = p->columns / GROUP, lane = row % LANES;
+    uint8_t *block = p->data + row / LANES * block_bytes(p->format, p->columns);
     uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0, code;
-    for (long g = 0; g < groups; g++, group += size) {
-        memcpy(group + 2 * lane, raw, 2), raw += 2;
+    for (long g = 0; g < groups; g++) {
+        uint8_t *codes = codes_at(block, g, p->format);
+        memcpy(scales_at(block, g, p->format) + 2 * lane, raw, 2), raw += 2;
         if (p->format == Q5_0) {
             code = fifth_bits(raw), raw += 4;
-            memcpy(group + 32 + 256 + 4 * lane, &code, 4);
+            memcpy(codes + 256 + 4 * lane, &code, 4);
         }
         for (long j = 0; j < (p->format == Q8_0 ? 8 : 4); j++, raw += 4) {
             memcpy(&code, raw, 4);
             code ^= flip;
-            memcpy(group + 32 + 64 * j + 4 * lane, &code, 4);
+            memcpy(codes + 64 * j + 4 * lane, &code, 4);
         }
     }
 }
 
 INLINE int is_k(int format) { return format == Q4_K || format == Q5_K || format == Q6_K; }
 
-INLINE long k_head(int format) { return format == Q6_K ? 32 : 64; }
+enum { K_SMALL = 4 * LANES, K_CODES = K_SMALL + 8 * 2 * LANES /* where of 256 columns these begin */ };
 
-INLINE long k_group(int format) { return 32 + codes_bytes(format); }
-
-INLINE long k_bytes(int format) { return k_head(format) + 8 * k_group(format); }
+INLINE long k_bytes(int format) { return K_CODES + 8 * codes_bytes(format); }
 
 /* The code of column `at` of a K block, with nothing taken off. */
 INLINE int k_code(int format, const uint8_t *b, int at) {
@@ -144,14 +156,14 @@ INLINE void pack_k(const Packing *p, long row, const uint8_t *raw, const int for
     for (long block = 0; block < blocks; block++) {
         if (format == Q6_K) memcpy(at + 2 * lane, raw + 208, 2);
         else memcpy(at + 2 * lane, raw, 2), memcpy(at + 32 + 2 * lane, raw + 2, 2);
-        at += k_head(format);
-        for (int g = 0; g < 8; g++, at += k_group(format)) {
-            if (format == Q6_K) at[lane] = raw[192 + 2 * g], at[16 + lane] = raw[193 + 2 * g];
-            else k_scale(raw + 4, g, at + lane, at + 16 + lane);
-            uint8_t codes[GROUP];
+        for (int g = 0; g < 8; g++) {
+            uint8_t *small = at + K_SMALL + 2 * LANES * g + lane, codes[GROUP];
+            if (format == Q6_K) small[0] = raw[192 + 2 * g], small[LANES] = raw[193 + 2 * g];
+            else k_scale(raw + 4, g, small, small + LANES);
             for (int i = 0; i < GROUP; i++) codes[i] = (uint8_t)k_code(format, raw, g * GROUP + i);
-            put_codes(at + 32, lane, codes, format);
+            put_codes(at + K_CODES + g * codes_bytes(format), lane, codes, format);
         }
+        at += k_bytes(format);
         raw += format == Q4_K ? 144 : format == Q5_K ? 176 : 210;
     }
 }
@@ -192,18 +204,19 @@ INLINE void pack_block(const Packing *p, long row, const uint8_t *raw) {
         for (long i = 0; i < p->columns / 2; i++) pack_words(at + 64 * i, raw + 4 * i, stride, 0);
         return;
     }
-    long groups = p->columns / GROUP, size = group_bytes(p->format), chunks = p->format == Q8_0 ? 8 : 4;
-    uint8_t *group = p->data + row / LANES * groups * size;
+    long groups = p->columns / GROUP, chunks = p->format == Q8_0 ? 8 : 4;
+    uint8_t *block = p->data + row / LANES * block_bytes(p->format, p->columns);
     uint32_t flip = p->format == Q8_0 ? 0x80808080u : 0;
-    for (long g = 0; g < groups; g++, group += size, raw += 2 + 4 * chunks) {
-        for (int lane = 0; lane < LANES; lane++) memcpy(group + 2 * lane, raw + lane * stride, 2);
+    for (long g = 0; g < groups; g++, raw += 2 + 4 * chunks) {
+        uint8_t *scales = scales_at(block, g, p->format), *codes = codes_at(block, g, p->format);
+        for (int lane = 0; lane < LANES; lane++) memcpy(scales + 2 * lane, raw + lane * stride, 2);
         if (p->format == Q5_0) {
             uint32_t fifth[LANES];
             for (int lane = 0; lane < LANES; lane++) fifth[lane] = fifth_bits(raw + 2 + lane * stride);
-            memcpy(group + 32 + 256, fifth, 64);
+            memcpy(codes + 256, fifth, 64);
             raw += 4;
         }
-        for (long j = 0; j < chunks; j++) pack_words(group + 32 + 64 * j, raw + 2 + 4 * j, stride, flip);
+        for (long j = 0; j < chunks; j++) pack_words(codes + 64 * j, raw + 2 + 4 * j, stride, flip);
     }
 }
 
@@ -291,10 +304,11 @@ INLINE float k_weight(int format, const uint8_t *data, long row, long column, lo
     long lane = row % LANES, i = column % 32;
     const uint8_t *at = data + (row / LANES * (columns / 256) + column / 256) * k_bytes(format);
     float d = half_at(at + 2 * lane), minimum = half_at(at + 32 + 2 * lane);
-    at += k_head(format) + column % 256 / 32 * k_group(format);
-    int code = code_at(at + 32, lane, i, format);
-    if (format == Q6_K) return (d * (float)(int8_t)at[i / 16 * 16 + lane]) * (float)(code - 32);
-    return (d * (float)at[lane]) * (float)code - minimum * (float)at[16 + lane];
+    long g = column % 256 / GROUP;
+    const uint8_t *small = at + K_SMALL + 2 * LANES * g + lane;
+    int code = code_at(at + K_CODES + g * codes_bytes(format), lane, i, format);
+    if (format == Q6_K) return (d * (float)(int8_t)small[i / 16 * LANES]) * (float)(code - 32);
+    return (d * (float)small[0]) * (float)code - minimum * (float)small[LANES];
 }
 
 OP(embed) {
@@ -319,12 +333,11 @@ OP(embed) {
         } else if (format == F16) {
             for (long c = 0; c < columns; c++) out[c] = half_at(data + 2 * (row * columns + c));
         } else {
-            const uint8_t *group = data + row / LANES * (columns / GROUP) * group_bytes(format);
+            const uint8_t *block = data + row / LANES * block_bytes(format, columns);
             for (long c = 0; c < columns; c++) {
-                long k = c % GROUP;
-                if (c && !k) group += group_bytes(format);
-                int code = code_at(group + 32, lane, k, format) - offset_of(format);
-                out[c] = (float)code * half_at(group + 2 * lane);
+                long g = c / GROUP;
+                int code = code_at(codes_at(block, g, format), lane, c % GROUP, format) - offset_of(format);
+                out[c] = (float)code * half_at(scales_at(block, g, format) + 2 * lane);
             }
         }
         for (long c = 0; c < columns; c++) out[c] *= scale;

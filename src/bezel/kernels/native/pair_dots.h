@@ -9,6 +9,7 @@ typedef struct {
     const Matrix *matrix;
     const float *x;
     float *out;
+    int ahead;
     long tokens, quads, stride; /* columns, by four; the same of a row of x, where zeros end it */
     int32_t *high;      /* of each row: two columns at a time */
     int32_t *rest;      /* four columns at a time */
@@ -83,6 +84,7 @@ INLINE void paired_rows(const Pairs *p, long block, long token, const int tile) 
     for (int t = 0; t < tile; t++) sums[t] = (vpf){0}, wholes[t] = (vpi){0} + p->offsets[token + t];
     weights += 64;
     for (long i = 0; i < quads; i++) {
+        if (p->ahead) ask_ahead(weights + 128 * i, 128);
         vpi first = load_codes(weights + 128 * i), second = load_codes(weights + 128 * i + 64);
         vpi bytes = four_bytes(first, second, inverse);
 #pragma GCC unroll 8
@@ -169,7 +171,7 @@ static void NAME(paired)(void *arguments, long first, long last) {
 /* Returns 0, or 1 where memory for the rounded activations is lacking. */
 INLINE int paired_product(const Product *product) {
     const Matrix *m = product->matrix;
-    Pairs p = {.matrix = m, .x = product->x, .out = product->out, .tokens = product->tokens};
+    Pairs p = {.matrix = m, .x = product->x, .out = product->out, .tokens = product->tokens, .ahead = product->ahead};
     p.quads = (m->columns + 3) / 4, p.stride = (m->columns + LANES - 1) / LANES * 4;
     p.high = malloc(p.tokens * (12 * p.stride + 8) + 1);
     if (!p.high) return 1;

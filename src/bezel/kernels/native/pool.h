@@ -12,6 +12,10 @@ void bezel_read_ahead(const void *from, long bytes);
 
 int bezel_thread_count(void);
 
+/* Whether a thread that works through weights should ask for them before their turn: on Intel's processors, whose own
+   prefetching stops at every page and falls behind where each line brings work. On Zen it costs more than it gains. */
+int bezel_asks_ahead(void);
+
 /* One argument of a call. */
 typedef union {
     long i;

@@ -9,6 +9,7 @@ typedef struct {
     float *scales;
     int32_t *offsets;
     int32_t *halves; /* sums of x over 16 columns, two a group */
+    int ahead;       /* whether weights are asked for before their turn */
     int failed;
 } Product;
 
@@ -78,12 +79,15 @@ static void NAME(round_rows)(void *arguments, long first, long last) {
 }
 
 INLINE void sixteen_rows(const Product *p, long block, const int tile, const int format) {
-    long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP, size = group_bytes(format);
-    const uint8_t *group = p->matrix->data + block * groups * size;
+    long rows = p->matrix->rows, columns = p->matrix->columns, groups = columns / GROUP;
+    const uint8_t *weights = p->matrix->data + block * block_bytes(format, columns);
+    const long size = 2 * LANES + codes_bytes(format);
     vpf sums[WIDE - 1][PARTS];
 #pragma GCC unroll 8
     for (int t = 0; t < tile; t++) EVERY_PART sums[t][part] = (vpf){0};
-    for (long g = 0; g < groups; g++, group += size) {
+    for (long g = 0; g < groups; g++) {
+        const uint8_t *scales = scales_at(weights, g, format), *codes = codes_at(weights, g, format);
+        if (p->ahead) ask_ahead(weights + g * size, size);
         const int8_t *x = p->codes + g * GROUP;
         vpi dots[WIDE - 1][PARTS];
 #pragma GCC unroll 8
@@ -91,12 +95,12 @@ INLINE void sixteen_rows(const Product *p, long block, const int tile, const int
 #pragma GCC unroll 8
         for (int j = 0; j < 4; j++) {
             vpi w[PARTS], v[PARTS];
-            get_codes(w, v, group + 32, j, format);
+            get_codes(w, v, codes, j, format);
             add_dots(dots, w, x + 4 * j, columns, tile, format);
             add_dots(dots, v, x + 16 + 4 * j, columns, tile, format);
         }
         vpf scale[PARTS];
-        EVERY_PART scale[part] = half_part((const uint16_t *)group + part * PART);
+        EVERY_PART scale[part] = half_part((const uint16_t *)scales + part * PART);
 #pragma GCC unroll 8
         for (int t = 0; t < tile; t++)
             EVERY_PART sums[t][part] +=
@@ -126,14 +130,15 @@ static void NAME(grouped)(void *arguments, long first, long last) {
 
 /* Two blocks of 16 rows, unpacked once to bytes and floats, times all tokens, `tile` of them at a time. */
 INLINE void unpack_block(const Matrix *m, long block, uint8_t *codes, float *scales, const int format) {
-    long groups = m->columns / GROUP, size = group_bytes(format);
-    const uint8_t *group = m->data + block * groups * size;
-    for (long g = 0; g < groups; g++, group += size, codes += 512, scales += LANES) {
-        store16(scales, half16((const uint16_t *)group));
+    long groups = m->columns / GROUP;
+    const uint8_t *weights = m->data + block * block_bytes(format, m->columns);
+    for (long g = 0; g < groups; g++, codes += 512, scales += LANES) {
+        const uint8_t *packed = codes_at(weights, g, format);
+        store16(scales, half16((const uint16_t *)scales_at(weights, g, format)));
 #pragma GCC unroll 8
         for (int j = 0; j < 4; j++) {
             vpi near[PARTS], far[PARTS];
-            get_codes(near, far, group + 32, j, format);
+            get_codes(near, far, packed, j, format);
             EVERY_PART {
                 memcpy(codes + 64 * j + part * PART_BYTES, &near[part], PART_BYTES);
                 memcpy(codes + 256 + 64 * j + part * PART_BYTES, &far[part], PART_BYTES);

@@ -131,7 +131,7 @@ INLINE void sixteen_alive(const SparseMLP *a, long row, long from, uint8_t *memo
 static void NAME(up_alive)(void *arguments, long first, long last) {
     SparseMLP *a = arguments;
     int format = a->up.matrix->format;
-    uint8_t *memory = calloc(a->up.matrix->columns / GROUP, group_bytes(format));
+    uint8_t *memory = calloc(1, block_bytes(format, a->up.matrix->columns));
     if (!memory) {
         a->failed = 1;
         return;
@@ -239,13 +239,14 @@ INLINE void unpack_unit(const Matrix *m, long unit, uint8_t *codes, float *scale
 INLINE void dense_pairs(Product *p, long first, long last, const int by_columns, const int format) {
     long groups = p->matrix->columns / GROUP, blocks = (p->matrix->rows + LANES - 1) / LANES;
     long size = 2 * groups * (512 + 64);
-    uint8_t *codes = aligned_alloc(64, size + (groups * group_bytes(format) + 63) / 64 * 64);
+    long sixteen = block_bytes(format, p->matrix->columns);
+    uint8_t *codes = aligned_alloc(64, size + sixteen);
     if (!codes) {
         p->failed = 1;
         return;
     }
     float *scales = (float *)(codes + 2 * groups * 512);
-    memset(codes + size, 0, groups * group_bytes(format));
+    memset(codes + size, 0, sixteen);
     for (long pair = first; pair < last; pair++) {
         if (by_columns) unpack_unit(p->matrix, pair, codes, scales);
         else
