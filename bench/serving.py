@@ -2,10 +2,12 @@
 
     python -m bench.serving FILE.gguf --llama-server BINARY [--chats 16] [--rounds 3] [--new-tokens 128]
 
-Every turn is a server of its own that is started, warmed by one chat, asked all chats at once, and ended. Decode is the
-tokens behind each chat's first, over the time from the first of all to the end of the last; "all" counts every token
-from when the chats were sent. Both are asked greedily, and not to end before the last token. Prints medians over
-rounds with their ratio, the first token's p99 over all chats of all rounds, and a line of JSON.
+Every turn is a server of its own that is started, warmed by one chat, asked all chats at once, and ended. Decode is
+what all chats get while all are being written: pieces of text between the last one's first and the first one's end,
+over that time. "First to last" is the tokens behind each chat's first, over the time from the first of all to the end
+of the last, in which prompts are still read too; "all" counts every token from when the chats were sent. Both are
+asked greedily, and not to end before the last token. Prints medians over rounds with their ratio, the first token's
+p99 over all chats of all rounds, and a line of JSON.
 """
 
 from __future__ import annotations
@@ -69,6 +71,15 @@ class Turn:
 
     @property
     def decode(self) -> float:
+        """Pieces a second while all chats are being written."""
+        began = max(answer.times[0] for answer in self.answers)
+        ended = min(answer.times[-1] for answer in self.answers)
+        if ended <= began:
+            raise SystemExit("never were all chats written at once; ask for more --new-tokens")
+        return sum(began < time <= ended for answer in self.answers for time in answer.times) / (ended - began)
+
+    @property
+    def first_to_last(self) -> float:
         """Tokens a second behind the first of each."""
         first = min(answer.first or answer.ended for answer in self.answers)
         return sum(answer.completion_tokens - 1 for answer in self.answers) / (self._ended - first)
@@ -156,6 +167,7 @@ def main() -> None:
     print("| 16 chats | ".replace("16", str(options.chats)) + " | ".join(found) + " | ratio |\n|---|---|---|---|")
     rows = {
         "decode (tokens/s)": [[turn.decode for turn in turns] for turns in (ours, theirs)],
+        "first to last (tokens/s)": [[turn.first_to_last for turn in turns] for turns in (ours, theirs)],
         "all (tokens/s)": [[turn.all for turn in turns] for turns in (ours, theirs)],
     }
     for name, (one, two) in rows.items():
@@ -163,7 +175,10 @@ def main() -> None:
         print(f"| {name} | {statistics.median(one):.1f} | {statistics.median(two):.1f} | {ratio:.2f} |")
     late = [percentile([first for turn in turns for first in turn.first], 0.99) for turns in (ours, theirs)]
     print(f"| first token, p99 (s) | {late[0]:.2f} | {late[1]:.2f} | {late[0] / late[1]:.2f} |")
-    results = {name: {"decode": [t.decode for t in ts], "all": [t.all for t in ts]} for name, ts in found.items()}
+    results = {
+        name: {kind: [getattr(turn, kind) for turn in turns] for kind in ("decode", "first_to_last", "all")}
+        for name, turns in found.items()
+    }
     print(json.dumps({"file": options.file.name, "threads": options.threads, "first_p99": late, "results": results}))
 
 

@@ -32,6 +32,8 @@ class Answer:
     ended: float = 0.0
     tokens: int = 0
     """Chunks that had content."""
+    times: list[float] = field(default_factory=list)
+    """When each of them came."""
     completion_tokens: int = 0
     """As the server counts them, where it was asked to."""
     whole: bool = False
@@ -117,6 +119,7 @@ def _take(answer: Answer, line: bytes) -> None:
     for choice in chunk.get("choices", ()):
         content = choice["delta"].get("content")
         if content:
-            answer.first = answer.first or time.perf_counter()
+            answer.times.append(time.perf_counter())
+            answer.first = answer.first or answer.times[-1]
             answer.text += content
             answer.tokens += 1

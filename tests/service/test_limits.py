@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from bezel.errors import InvalidRequestError
+import bezel
+from bezel.backends.interface import Request
+from bezel.errors import InvalidRequestError, UnsupportedInputError
+from bezel.service.bounds import most_prompt_tokens
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 from bezel.service.limits import Limits, Reservation
@@ -175,6 +179,38 @@ def test_what_is_broken_off_is_charged_what_it_had(start: Callable[..., Live]) -
     after = live.chat(max_tokens=1)
     remaining = int(after.headers["x-ratelimit-remaining-tokens"])
     assert 1500 < remaining < 2000 - 3
+
+
+class Silent(CounterBackend):
+    """An engine elsewhere: it says how many tokens it has read, afterwards."""
+
+    def prompt_ids(self, request: Request) -> list[int]:
+        raise UnsupportedInputError("an endpoint keeps them to itself")
+
+
+def test_where_an_engine_does_not_count_the_most_is_reserved_and_what_it_says_is_charged(
+    start: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = start(backends={"counter": Silent(count=5)}, token_limit=1000)
+    headers = live.key("generate")
+    said = len(json.dumps([[{"role": "user", "content": "one two three"}], []]))
+    refused = live.chat(headers, max_tokens=1000)
+    assert f"may take {said + 2 * 16 + 1000}" in refused.json()["error"]["message"]
+    for number in range(1, 4):
+        answer = live.chat(headers, max_tokens=5)
+        assert answer.headers["x-ratelimit-remaining-tokens"] == str(1000 - 8 * (number - 1) - said - 2 * 16 - 5)
+    picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    assert live.chat(headers, messages=[{"role": "user", "content": picture}]).status_code == 400
+
+
+@pytest.mark.parametrize("text", ["a", "ü", "日本語のテキスト", "🙂" * 9, '"' * 40, "\n" * 40, "\x00"])
+def test_no_prompt_has_more_tokens_than_its_bound(text: str) -> None:
+    model = bezel.load("tiny")
+    tools = [{"type": "function", "function": {"name": "f", "description": text, "parameters": {"type": "object"}}}]
+    messages = [{"role": "system", "content": text}, {"role": "user", "content": [{"type": "text", "text": text}] * 3}]
+    for request in (Request(messages), Request(messages, tools=tools), Request(prompt=text), Request(prompt=[5, 6])):
+        bound = most_prompt_tokens(request)
+        assert bound is not None and len(model._backend.prompt_ids(request)) <= bound
 
 
 def _long() -> dict[str, object]:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bezel.backends.interface import Delta, Event, Finish, Request, Usage
+from bezel.errors import UnsupportedInputError
+from bezel.service.bounds import most_prompt_tokens
 from bezel.service.errors import ApiError
 from bezel.service.exchange import Exchange
 from bezel.service.limits import Reservation
@@ -54,19 +56,29 @@ async def answering(
 
 
 async def _reserve(server: Server, served: Served, exchange: Exchange, requests: Sequence[Request]) -> Reservation:
-    """Tokens of the prompts, each once, and the most that all answers can have."""
+    """Tokens of the prompts, each once, and the most that all answers can have.
+
+    Where an engine does not count, those of a prompt are the most that they can be. Raises UnsupportedInputError where
+    even that cannot be known.
+    """
     if not server.limits.counts_tokens(exchange):
         return Reservation()
     loop = asyncio.get_running_loop()
-    tokens, counted = 0, dict[int, int]()
+    tokens, prompts, counted = 0, dict[int, int](), True
     for request in requests:
         prompt = id(request.messages if request.prompt is None else request.prompt)
-        if prompt not in counted:
-            counted[prompt] = len(await loop.run_in_executor(server.side, served.backend.prompt_ids, request))
-            tokens += counted[prompt]
-        room = max(0, served.context - counted[prompt])
+        if prompt not in prompts:
+            try:
+                prompts[prompt] = len(await loop.run_in_executor(server.side, served.backend.prompt_ids, request))
+            except UnsupportedInputError:
+                most = most_prompt_tokens(request)
+                if most is None:
+                    raise
+                prompts[prompt], counted = most, False
+            tokens += prompts[prompt]
+        room = max(0, served.context - prompts[prompt])
         tokens += room if request.max_tokens is None else min(room, request.max_tokens)
-    return await server.limits.reserve(exchange, tokens, sum(counted.values()))
+    return await server.limits.reserve(exchange, tokens, sum(prompts.values()), counted)
 
 
 class Answers:
@@ -177,7 +189,12 @@ class Answers:
 
     def _used(self) -> int:
         """Tokens that are charged: of answers that were broken off, what was produced until then."""
-        return 0 if self._refused else self._reservation.prompt_tokens + self.completion_tokens
+        if self._refused:
+            return 0
+        read = self._reservation.prompt_tokens
+        if not self._reservation.counted and all(self.usages) and self.prompt_tokens:
+            read = min(read, self.prompt_tokens)
+        return read + self.completion_tokens
 
     def _count(self, index: int, event: Event) -> None:
         now, metrics, name = time.perf_counter(), self._server.metrics, self._served.name

@@ -25,6 +25,8 @@ class Reservation:
     """Those of `tokens` that will be used in any case."""
     minute: int = 0
     """In which they were taken."""
+    counted: bool = True
+    """False where `prompt_tokens` is the most that it can be."""
 
 
 class Limits:
@@ -56,7 +58,7 @@ class Limits:
         """Whether the caller has a budget of tokens."""
         return bool(self._token_limit(exchange))
 
-    async def reserve(self, exchange: Exchange, tokens: int, prompt_tokens: int) -> Reservation:
+    async def reserve(self, exchange: Exchange, tokens: int, prompt_tokens: int, counted: bool = True) -> Reservation:
         """Take `tokens`, the most that a request can need; ApiError "tokens" where they are not there."""
         limit = self._token_limit(exchange)
         if not limit:
@@ -69,7 +71,7 @@ class Limits:
         if not taken.allowed:
             detail = f"{limit} tokens a minute are allowed; this may take {tokens}."
             raise _refusal("tokens", taken.window, tokens, detail)
-        return Reservation(name, tokens, prompt_tokens, taken.minute)
+        return Reservation(name, tokens, prompt_tokens, taken.minute, counted)
 
     async def settle(self, reservation: Reservation, used: int) -> None:
         """Give back what was not used, where its minute has not ended: later it would be credit that nobody had.

@@ -63,8 +63,11 @@ class ServerSettings:
     """Of all files and results together."""
     log_level: str = "info"
     """Which requests are logged: all ("info"), those with an error ("warning"), those that failed here ("error")."""
-    slow_reader_seconds: float = 30.0
-    """A stream whose reader takes nothing for so long is ended."""
+    slow_reader_seconds: float = 60.0
+    """A stream whose reader takes nothing for so long is ended: as nginx's `send_timeout`.
+
+    A kernel lets go on only when thousands of bytes were read: who takes 256 a second seems to rest for 40 seconds.
+    """
 
     def __post_init__(self) -> None:
         ranges = {

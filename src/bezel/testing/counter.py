@@ -44,6 +44,9 @@ class CounterBackend:
 
     def prompt_ids(self, request: Request) -> list[int]:
         """See `Backend.prompt_ids`. ContextLengthError where the prompt fills the context."""
+        return self._prompt_ids(request)
+
+    def _prompt_ids(self, request: Request) -> list[int]:
         texts = [request.prompt] if isinstance(request.prompt, str) else [_said(m) for m in request.messages or ()]
         ids = request.prompt if isinstance(request.prompt, list) else range(len(" ".join(texts).split()))
         if len(ids) >= self._context:
@@ -116,7 +119,7 @@ class Counting:
             self._events.close()
 
     def _run(self, backend: CounterBackend, request: Request) -> Generator[Event, None, None]:
-        prompt, done, ended, cut = len(backend.prompt_ids(request)), 0, False, False
+        prompt, done, ended, cut = len(backend._prompt_ids(request)), 0, False, False
         pieces, stops = backend._pieces(request), StopStrings(request.stop)
         with backend._lock:
             backend.running += 1

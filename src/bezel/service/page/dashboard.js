@@ -93,14 +93,20 @@ function alerts(list) {
   return awake.map(({ state, name, message }) => element("p", { class: `alert ${state}` }, element("strong", { text: name }), ` ${state === "firing" ? "" : "(for a moment) "}${message}`));
 }
 
-function tables({ usage, models }) {
-  const loads = table("Models", ["Model", "Running", "Waiting", "Places"], models.map((m) => [m.id, m.running, m.waiting, m.lanes]));
-  if (!usage.length) return [loads];
-  const rows = usage.map((k) => [k.name, count(k.requests), count(k.prompt_tokens), count(k.cached_tokens), count(k.completion_tokens), count(k.errors)]);
-  return [table("Use of each key", ["Key", "Requests", "Tokens read", "of which cached", "Tokens written", "Errors"], rows), loads];
+function tables({ usage, models, quality }) {
+  const keys = usage.map((k) => [k.name, count(k.requests), count(k.prompt_tokens), count(k.cached_tokens), count(k.completion_tokens), count(k.errors)]);
+  const loads = models.map((m) => [m.id, m.running, m.waiting, m.lanes]);
+  const scores = quality.map((q) => [q.model, q.respect, q.mean.toFixed(2), count(q.count), q.method]);
+  return [
+    table("Use of each key", ["Key", "Requests", "Tokens read", "of which cached", "Tokens written", "Errors"], keys),
+    table("Models", ["Model", "Running", "Waiting", "Places"], loads),
+    table("Quality of sampled answers, from 0 to 1", ["Model", "Respect", "Mean", "Answers", "Method"], scores),
+  ].flat();
 }
 
+/** A table in a list, which is empty where there are no rows. */
 function table(caption, names, rows) {
+  if (!rows.length) return [];
   const line = (cells, tag) => element("tr", {}, ...cells.map((text) => element(tag, { text, ...(tag === "th" ? { scope: "col" } : {}) })));
-  return element("div", { class: "table" }, element("table", {}, element("caption", { text: caption }), element("thead", {}, line(names, "th")), element("tbody", {}, ...rows.map((cells) => line(cells, "td")))));
+  return [element("div", { class: "table" }, element("table", {}, element("caption", { text: caption }), element("thead", {}, line(names, "th")), element("tbody", {}, ...rows.map((cells) => line(cells, "td")))))];
 }
