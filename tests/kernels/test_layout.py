@@ -7,8 +7,8 @@ import pytest
 from bezel.kernels.interface import Access, Format
 from bezel.kernels.layout import packed
 
-# Beside what they are in a file: small scales and minima of a byte instead of six bits; half a line beside the scales of
-# Q6_K; the head of a block of BF16.
+# Beside what they are in a file: small scales and minima of a byte instead of six bits; half a line beside the scales
+# of Q6_K; the head of a block of BF16.
 MORE_BITS = {Format.Q4_K: 0.125, Format.Q5_K: 0.125, Format.Q6_K: 0.0625, Format.BF16: 64 * 8 / (16 * 1024)}
 
 
