@@ -20,6 +20,7 @@ from bezel.training.scores import spoken_form
 from recipes.tiny import sounds
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import Rows, Shape, Strands, pack
+from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
 from recipes.tiny.sounds import Recording
 
@@ -230,7 +231,7 @@ class Hears(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of answers [answers, pieces], and of letters [n, conformer's rows, letters + 1]; 0 is none."""
         model = self.model.model
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision():
             rows = self._conformer(bands, frames)
             soft = model.embed_audio(inputs_embeds=rows[:, ::4])
             heard = torch.arange(soft.shape[1])[None, :] < ((frames + 15) // 16)[:, None]
@@ -255,7 +256,7 @@ class Hears(torch.nn.Module):
 
     def listen(self, bands: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Logits of letters alone; the text model has no part in it."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision():
             return self.spelling_head(self._conformer(bands, frames))
 
     @staticmethod

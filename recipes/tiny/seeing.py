@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +14,29 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from bezel.media.images import Preprocessing
 from bezel.text.soft import ImageForm
 from bezel.training.data.example import Split
-from bezel.training.data.pictures import asking, printed, topics
+from bezel.training.data.pictures import asking, pages, printed, topics
 from bezel.training.data.pictures.canvas import Drawn
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import tokenizer as tokenizers
+from recipes.tiny.local import begin_local
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
+from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
 
-SIZE, PATCH, SIDE = 256, 16, 8  # pixels, and soft tokens a side
+SIZE, PATCH, SIDE = 256, 16, 16  # pixels, and soft tokens a side, one for each patch
 TOKENS = SIDE * SIDE
-PICTURES = 24
-SHAPE = Shape(rows=8, length=512, answers=1024, window=512)
+PICTURES = 16
+SHAPE = Shape(rows=8, length=768, answers=1024, window=768)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
 LETTERS = [chr(code) for code in range(33, 127)] + ["é"]
-PARTS, EACH = 4, 4
-"""A soft token is asked for the letters of its 4 quarters, at most 4 in each."""
+EACH = 4
+"""A soft token is asked for so many letters at most."""
+PAGE, PARTS_OF_A_PAGE = 320, 4
+"""Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
+Part = tuple[float, float, float]
+"""Of a picture: the left edge, the top and the side, as shares of it."""
+WHOLE: Part = (0.0, 0.0, 1.0)
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -58,7 +66,7 @@ def config(pieces: int) -> Gemma3Config:
         "hidden_size": 192,
         "intermediate_size": 768,
         "num_hidden_layers": 6,
-        "num_attention_heads": 3,
+        "num_attention_heads": 6,
         "image_size": SIZE,
         "patch_size": PATCH,
         "vision_use_head": False,
@@ -102,16 +110,32 @@ def draw(rng: random.Random, split: Split, done: float) -> Seen:
     return (printed if rng.random() < printed_share(done) else asking).sample(rng, split)
 
 
-def letters_of(drawn: Drawn) -> np.ndarray:
-    """Which letters stand in the quarters of each soft token: int64 [TOKENS, PARTS * EACH], 0 for none."""
-    found = np.zeros((SIDE * 2, SIDE * 2, EACH), np.int64)
-    used = np.zeros((SIDE * 2, SIDE * 2), int)
+def letters_of(drawn: Drawn, part: Part = WHOLE) -> np.ndarray:
+    """Which letters stand in each soft token of a part of a picture: int64 [TOKENS, EACH], 0 for none."""
+    left, top, share = part
+    found, used = np.zeros((SIDE, SIDE, EACH), np.int64), np.zeros((SIDE, SIDE), int)
     for glyph in drawn.glyphs:
-        row, column = (min(SIDE * 2 - 1, max(0, int(at * SIDE * 2))) for at in (glyph.y, glyph.x))
+        row, column = (int((at - first) / share * SIDE // 1) for at, first in ((glyph.y, top), (glyph.x, left)))
+        if not (0 <= row < SIDE and 0 <= column < SIDE):
+            continue
         if glyph.character in LETTERS and used[row, column] < EACH:
             found[row, column, used[row, column]] = 1 + LETTERS.index(glyph.character)
             used[row, column] += 1
-    return found.reshape(SIDE, 2, SIDE, 2, EACH).swapaxes(1, 2).reshape(TOKENS, PARTS * EACH)
+    return found.reshape(TOKENS, EACH)
+
+
+def to_read(rng: random.Random) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pictures to learn reading from, uint8 [SIZE, SIZE, 3], and letters: mostly parts of pages full of text."""
+    while True:
+        if rng.random() < 0.3:
+            drawn = rng.choice((asking, asking, printed)).sample(rng, "train").drawn
+            yield square_of(drawn), letters_of(drawn)
+            continue
+        drawn = pages.page(rng, "train")
+        whole = Preprocessing(PAGE).square(np.asarray(drawn.image))
+        for _ in range(PARTS_OF_A_PAGE):
+            x, y = rng.randint(0, PAGE - SIZE), rng.randint(0, PAGE - SIZE)
+            yield whole[y : y + SIZE, x : x + SIZE], letters_of(drawn, (x / PAGE, y / PAGE, SIZE / PAGE))
 
 
 @dataclass
@@ -131,8 +155,12 @@ def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
     strands = prompts.strands(asked)
     while size_of(strands) > SHAPE.length // 2 and len(strands[1]) > 1:
         strands[1].pop()
-    square = Preprocessing(SIZE).square(np.asarray(seen.drawn.image))
-    return Example(square, letters_of(seen.drawn), strands, seen.asked[0].task)
+    return Example(square_of(seen.drawn), letters_of(seen.drawn), strands, seen.asked[0].task)
+
+
+def square_of(drawn: Drawn) -> np.ndarray:
+    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3]."""
+    return Preprocessing(SIZE).square(np.asarray(drawn.image))
 
 
 @dataclass
@@ -150,7 +178,7 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     rows, used = pack([each.strands for each in examples], SHAPE, PICTURES)
     order = sorted(used)
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
-    letters = np.zeros((PICTURES, TOKENS, PARTS * EACH), np.int64)
+    letters = np.zeros((PICTURES, TOKENS, EACH), np.int64)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
@@ -181,8 +209,25 @@ class Batches(torch.utils.data.IterableDataset):
             yield batch
 
 
+class Letters(torch.utils.data.IterableDataset):
+    """Endless (uint8 [PICTURES, SIZE, SIZE, 3], letters [PICTURES, TOKENS, EACH]) to learn reading from."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        torch.set_num_threads(1)
+        rng = random.Random(self._seed)
+        pool, made = list[tuple[np.ndarray, np.ndarray]](), to_read(rng)
+        while True:
+            pool += islice(made, 8 * PICTURES - len(pool))  # so that parts of a page come apart
+            rng.shuffle(pool)
+            pictures, letters = zip(*(pool.pop() for _ in range(PICTURES)), strict=True)
+            yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(letters))
+
+
 class Sees(torch.nn.Module):
-    """Gemma 3 with logits at the answers' places, and heads that spell what each patch and each soft token shows."""
+    """Gemma 3 with logits at the answers' places, and a head that spells what each soft token shows."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -192,8 +237,8 @@ class Sees(torch.nn.Module):
         projection = self.model.model.multi_modal_projector.mm_input_projection_weight
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
-        self.spelling_head = torch.nn.Linear(hidden, PARTS * EACH * (len(LETTERS) + 1))
-        self.patch_head = torch.nn.Linear(self.model.config.vision_config.hidden_size, EACH * (len(LETTERS) + 1))
+        begin_local(self.model.model.vision_tower, SIZE // PATCH)
+        self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
         weights = torch.full((len(LETTERS) + 1,), 1.0)
         weights[0] = 0.05
         self.register_buffer("_weights", weights, persistent=False)
@@ -206,15 +251,10 @@ class Sees(torch.nn.Module):
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of answers [answers, pieces]; of letters, [n, TOKENS, PARTS * EACH, letters] twice.
-
-        Once as a soft token spells them, once as its patches do.
-        """
-        with torch.autocast("cpu", torch.bfloat16):
-            patches = self._patches(pictures)
-            soft = self.model.model.multi_modal_projector(patches)
-            spelled = self.spelling_head(soft).unflatten(-1, (PARTS * EACH, -1))
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of answers [answers, pieces], and of letters [n, TOKENS, EACH, letters]."""
+        with precision():
+            soft = self._soft(pictures)
             embedded = self.model.get_input_embeddings()(ids)
             flat_soft = soft.flatten(0, 1).to(embedded.dtype)
             flat = torch.cat([embedded.flatten(0, 1), torch.zeros_like(flat_soft)]).index_copy(0, places, flat_soft)
@@ -222,23 +262,23 @@ class Sees(torch.nn.Module):
             hidden = self.model.model.language_model(
                 inputs_embeds=embedded, position_ids=positions, attention_mask=masks, use_cache=False
             ).last_hidden_state
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), spelled, self._spelled_by(patches)
+            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self._spelled_by(soft)
 
     def read(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits of letters as the patches spell them; the text model has no part in it."""
-        with torch.autocast("cpu", torch.bfloat16):
-            return self._spelled_by(self._patches(pictures))
+        """Logits of letters alone; the text model has no part in it."""
+        with precision():
+            return self._spelled_by(self._soft(pictures))
 
-    def _patches(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The tower's rows, [n, patches, width]."""
+    def _soft(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Soft tokens, [n, TOKENS, hidden]."""
         pixels = (pictures.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-        rows: torch.Tensor = self.model.model.vision_tower(pixel_values=pixels).last_hidden_state
-        return rows
+        rows = self.model.model.vision_tower(pixel_values=pixels).last_hidden_state
+        soft: torch.Tensor = self.model.model.multi_modal_projector(rows)
+        return soft
 
-    def _spelled_by(self, patches: torch.Tensor) -> torch.Tensor:
-        """In the order of soft tokens and their quarters, each of which is a patch."""
-        spelled = self.patch_head(patches).unflatten(1, (SIDE, 2, SIDE, 2)).transpose(2, 3)
-        return spelled.reshape(len(patches), TOKENS, PARTS * EACH, -1)
+    def _spelled_by(self, soft: torch.Tensor) -> torch.Tensor:
+        spelled: torch.Tensor = self.spelling_head(soft).unflatten(-1, (EACH, -1))
+        return spelled
 
     def spelling_loss(self, spelled: torch.Tensor, letters: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; that there is no letter is said so often that it counts a twentieth."""

@@ -25,6 +25,7 @@ from recipes.tiny import growth
 from recipes.tiny import tokenizer as tiny_tokenizer
 from recipes.tiny.mix import GENERATORS, token_shares
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
+from recipes.tiny.precision import precision
 from recipes.tiny.run import Run
 
 SHAPE = Shape(rows=12, length=512, answers=3072, window=256)
@@ -102,7 +103,7 @@ class Answers(torch.nn.Module):
         self.model = model
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, masks: dict, places: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision():
             hidden = self.model.model(
                 input_ids=ids, position_ids=positions, attention_mask=masks, use_cache=False
             ).last_hidden_state

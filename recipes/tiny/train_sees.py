@@ -4,15 +4,18 @@
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf --rate 0.3
 
 The second line begins with an exported model, whose heads for spelling are learned anew, at a third of the rates.
-Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to spell
-what is written where, which teaches it to read long before answers would: for the first quarter of the steps its
-patches learn that alone, which takes half the time of a step.
+Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to
+spell what is written where, which teaches it to read long before answers would: at first it learns that alone, from
+pages full of text, which takes half the time of a step and shows ten times as many letters as pictures that are asked
+about.
 """
 
 import argparse
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,8 +26,8 @@ from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
 
-READING_ALONE = 0.25
-"""The share of steps in which the tower's patches learn to spell, and nothing else learns."""
+READING_ALONE = 0.4
+"""The share of steps in which the tower learns to spell, and nothing else learns."""
 
 
 @torch.no_grad()
@@ -38,20 +41,24 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     right: dict[str, list[bool]] = defaultdict(list)
     while examples:
         batch, used = seeing.batch_of(examples, asked.start)
-        logits, *spelled = run_on(model, batch)
+        logits, spelled = run_on(model, batch)
         wrong, there = batch.rows.wrong(logits), batch.letters > 0
-        for name, by in zip(("letters", "patches"), spelled, strict=True):
-            right[name] += (by.argmax(-1)[there] == batch.letters[there]).tolist()
+        right["letters"] += (spelled.argmax(-1)[there] == batch.letters[there]).tolist()
         for index in used:
             right[examples[index].task].append(index not in wrong)
         examples = [each for index, each in enumerate(examples) if index not in used]
     return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
 
 
-def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits of answers, and of letters by soft tokens and by patches."""
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of answers, and of letters by soft tokens."""
     rows = batch.rows
     return model(batch.pictures, batch.places, rows.ids, rows.positions, seeing.masks(batch), rows.places)
+
+
+def _beside(drawn: torch.utils.data.IterableDataset) -> Iterator[Any]:
+    """Drawn by a process beside this one."""
+    return iter(torch.utils.data.DataLoader(drawn, batch_size=None, num_workers=1, prefetch_factor=6))
 
 
 def main() -> None:
@@ -71,16 +78,17 @@ def main() -> None:
         take_sight(model.model.model, *options.start)
     alone = 0 if options.start else READING_ALONE
     run = Run(options.folder, model, options.steps, options.rate)
-    drawn = seeing.Batches(options.folder, run.step, options.steps)
-    batches = iter(torch.utils.data.DataLoader(drawn, batch_size=None, num_workers=1, prefetch_factor=6))
+    letters = _beside(seeing.Letters(run.step))
+    batches = _beside(seeing.Batches(options.folder, run.step, options.steps))
     compiled, read = torch.compile(model), torch.compile(model.read)
 
     def loss_of(done: float) -> torch.Tensor:
-        batch = next(batches)
         if done < alone:
-            return model.spelling_loss(read(batch.pictures), batch.letters)
-        logits, *spelled = run_on(compiled, batch)
-        return batch.rows.loss(logits) + sum(0.3 * model.spelling_loss(by, batch.letters) for by in spelled)
+            pictures, shown = next(letters)
+            return model.spelling_loss(read(pictures), shown)
+        batch = next(batches)
+        logits, spelled = run_on(compiled, batch)
+        return batch.rows.loss(logits) + 0.3 * model.spelling_loss(spelled, batch.letters)
 
     run.learn(loss_of, lambda: scores(compiled, options.folder))
 

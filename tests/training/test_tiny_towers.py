@@ -19,7 +19,7 @@ from bezel.training.data.speech import phrases
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 export_towers = pytest.importorskip("recipes.tiny.export_towers")
-from recipes.tiny import hearing, packing, seeing, sounds, starting, train_hears, train_sees  # noqa: E402
+from recipes.tiny import hearing, local, packing, precision, seeing, sounds, starting, train_hears, train_sees  # noqa: E402
 from recipes.tiny import tokenizer as tokenizers  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
@@ -41,9 +41,8 @@ def exported(kind: str, model: Any, folder: Path) -> tuple[Path, Path]:
 
 def logits_of(model: Any, train: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """At the places of the one answer, in float32."""
-    autocast = torch.autocast
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(torch, "autocast", lambda kind, dtype: autocast(kind, dtype, enabled=False))
+        patch.setattr(precision, "TILES", False)
         logits, *_ = train.run_on(model, batch)
     return logits[: int(batch.rows.weights.sum())].numpy()
 
@@ -113,15 +112,43 @@ def test_what_is_trained_hears_the_same_when_it_is_exported(tmp_path: Path, monk
     assert len(loaded.chat(messages, max_tokens=3, temperature=0.0).token_ids) > 0
 
 
-def test_letters_are_found_in_the_quarters_of_soft_tokens() -> None:
+def test_letters_are_found_in_the_soft_tokens_of_a_picture_and_of_its_parts() -> None:
     from bezel.training.data.pictures.canvas import Canvas
 
     canvas = Canvas(256, 256, "#ffffff")
     canvas.text(8, 8, "H", fonts.BUILT_IN, 12, "#000000")  # in the first patch
     canvas.text(24, 40, "7", fonts.BUILT_IN, 12, "#000000")  # second of the row, third row of patches
-    letters = seeing.letters_of(canvas.finished())
-    assert {(token, place) for token, place in zip(*np.nonzero(letters), strict=True)} == {(0, 0), (8, 4)}
-    assert seeing.LETTERS[letters[0, 0] - 1] == "H" and seeing.LETTERS[letters[8, 4] - 1] == "7"
+    drawn = canvas.finished()
+
+    def found(part: seeing.Part = seeing.WHOLE) -> dict[tuple[int, int], str]:
+        letters = seeing.letters_of(drawn, part)
+        places = zip(*(each.tolist() for each in np.nonzero(letters)), strict=True)
+        return {place: seeing.LETTERS[letters[place] - 1] for place in places}
+
+    assert found() == {(0, 0): "H", (2 * 16 + 1, 0): "7"}
+    assert found((16 / 256, 32 / 256, 0.5)) == {(0, 0): "7"}, "a patch of half a picture is half as large"
+
+
+def test_pages_are_full_of_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    made = seeing.to_read(random.Random(2))
+    pictures, letters = zip(*(next(made) for _ in range(40)), strict=True)
+    assert {picture.shape for picture in pictures} == {(seeing.SIZE, seeing.SIZE, 3)}
+    counts = sorted((each > 0).sum() for each in letters)
+    assert counts[20] > 100 and counts[0] < 60, "parts of pages, and charts"
+
+
+def test_a_tower_begins_by_looking_around() -> None:
+    tower = seeing.Sees(64).model.model.vision_tower
+    pixels = torch.from_numpy(np.random.default_rng(3).normal(0, 1, (1, 3, 256, 256)).astype(np.float32))
+    with torch.no_grad():
+        normed = tower.encoder.layers[0].layer_norm1(tower.embeddings(pixels))
+        attention = tower.encoder.layers[0].self_attn
+        q, k = (each(normed).view(256, 6, 32).transpose(0, 1) for each in (attention.q_proj, attention.k_proj))
+        seen = (q @ k.transpose(1, 2) / 32**0.5).softmax(-1).view(6, 16, 16, 16, 16)
+    for head, (down, right) in enumerate(local.AROUND[0]):
+        for row, column in ((5, 7), (9, 3)):
+            assert seen[head, row, column, row + down, column + right] > 0.5
 
 
 def test_a_batch_puts_pictures_at_the_places_of_their_documents(

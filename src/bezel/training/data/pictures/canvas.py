@@ -62,11 +62,10 @@ class Canvas:
         """One line; `anchor` is Pillow's: (l, m, r) of the line and (t, m) of its height stand at x, y."""
         large = font(face, size * SCALE)
         self._draw.text((x * SCALE, y * SCALE), text, fill, large, anchor)
-        whole = large.getlength(text) / SCALE
-        left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * whole
+        ends = [large.getlength(text[:index]) / SCALE for index in range(len(text) + 1)]
+        left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * ends[-1]
         middle = y + (size / 2 if anchor[1] == "t" else 0)
-        for index, character in enumerate(text):
-            before, behind = large.getlength(text[:index]) / SCALE, large.getlength(text[: index + 1]) / SCALE
+        for character, before, behind in zip(text, ends, ends[1:], strict=False):
             place = (left + (before + behind) / 2) / self.width
             if character != " ":
                 self._glyphs.append(Glyph(character, place, middle / self.height))

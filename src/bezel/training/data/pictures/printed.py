@@ -61,7 +61,7 @@ def sample(rng: random.Random, split: Split) -> Seen:
     if kind < 0.65:
         return _plain(rng, split, _notice(rng, split), _PAPERS + _BOARDS, 18)
     if kind < 0.75:
-        return _plain(rng, split, [_number(rng) for _ in range(rng.randint(1, 3))], _PAPERS, 26)
+        return _plain(rng, split, [number(rng) for _ in range(rng.randint(1, 3))], _PAPERS, 26)
     return _receipt(rng, split)
 
 
@@ -69,9 +69,9 @@ def _sign(rng: random.Random, split: Split) -> list[str]:
     if rng.random() < 0.5:
         lines = [rng.choice(topics.SIGNS)]
     else:
-        lines = [_cased(rng, words.made_up(rng, split)) for _ in range(rng.randint(1, 2))]
+        lines = [cased(rng, words.made_up(rng, split)) for _ in range(rng.randint(1, 2))]
     if rng.random() < 0.35:
-        lines.append(_number(rng))
+        lines.append(number(rng))
     return lines
 
 
@@ -84,17 +84,17 @@ def _word(rng: random.Random, split: Split) -> str:
     if kind < 0.15:
         return str(rng.randrange(1, 10 ** rng.randint(1, 4)))
     word = words.made_up(rng, split) if kind < 0.6 else rng.choice(_KNOWN)
-    return _cased(rng, word) + rng.choice(("", "", "", "", ".", ",", "!", "?", ":"))
+    return cased(rng, word) + rng.choice(("", "", "", "", ".", ",", "!", "?", ":"))
 
 
 _KNOWN = (*(word for group in topics.GROUPS.values() for word in group), *topics.SMALL_WORDS)
 
 
-def _cased(rng: random.Random, word: str) -> str:
+def cased(rng: random.Random, word: str) -> str:
     return rng.choice((word, word, word.lower(), word.upper(), word.capitalize()))
 
 
-def _number(rng: random.Random) -> str:
+def number(rng: random.Random) -> str:
     kind = rng.randrange(6)
     if kind == 0:
         return f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}"
