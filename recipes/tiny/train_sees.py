@@ -1,9 +1,11 @@
 """Trains tiny-sees on generated pictures; stops and goes on from its last checkpoint.
 
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000
-    python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf --rate 0.3
+    python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf \\
+        --rate 0.3 --reading-alone 0
 
-The second line begins with an exported model, whose heads for spelling are learned anew, at a third of the rates.
+The second command begins with an exported model that reads already, at a third of the rates; the head for spelling is
+learned anew.
 Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to
 spell what is written where, which teaches it to read long before answers would: at first it learns that alone, from
 pages full of text, which takes half the time of a step and shows ten times as many letters as pictures that are asked
@@ -25,10 +27,6 @@ from recipes.tiny import seeing
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
-
-READING_ALONE = 0.4
-"""The share of steps in which the tower learns to spell, and nothing else learns."""
-
 
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
@@ -67,6 +65,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="in all, over every run of this folder")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--start", type=Path, nargs=2, help="the two files of an exported model, to begin with them")
+    parser.add_argument("--reading-alone", type=float, default=0.4, help="the share of steps that are reading alone")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -76,14 +75,13 @@ def main() -> None:
     model = seeing.Sees(len(seeing.prompts(options.folder).tokenizer))
     if options.start:
         take_sight(model.model.model, *options.start)
-    alone = 0 if options.start else READING_ALONE
     run = Run(options.folder, model, options.steps, options.rate)
     letters = _beside(seeing.Letters(run.step))
     batches = _beside(seeing.Batches(options.folder, run.step, options.steps))
     compiled, read = torch.compile(model), torch.compile(model.read)
 
     def loss_of(done: float) -> torch.Tensor:
-        if done < alone:
+        if done < options.reading_alone:
             pictures, shown = next(letters)
             return model.spelling_loss(read(pictures), shown)
         batch = next(batches)

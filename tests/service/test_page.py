@@ -151,7 +151,7 @@ def test_a_newcomer(page: Any, start: Any) -> None:
 
 def test_the_dashboard_goes_on(page: Any, start: Any) -> None:
     slow = CounterBackend(count=40, delay=0.02)
-    live = start(backends={"counter": slow}, watched={"alert_window_seconds": 60.0})
+    live = start(backends={"counter": slow}, watched={"alert_window_seconds": 60.0, "quality_share": 1.0})
     assert live.server.keys is not None
     keys = [live.bearer(live.server.keys.create(name)[0]) for name in ("classroom", "notes", "office")]
     page.goto(f"{live.url}/#dashboard")
@@ -159,8 +159,10 @@ def test_the_dashboard_goes_on(page: Any, start: Any) -> None:
     page.get_by_role("button", name="Use it").click()
     requests = page.locator(".tile").filter(has_text="Requests").locator("dd").first
     expect(requests).to_have_text("0")
+    expect(page.get_by_role("table", name="Quality")).to_have_count(0)
     live.chat(keys[0])
     expect(requests).to_have_text("1")
+    expect(page.get_by_role("table", name="Quality").get_by_role("row").nth(1)).to_contain_text("coherence0.61")
     page.get_by_role("button", name="Dark theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 17, 22)"

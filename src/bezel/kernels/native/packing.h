@@ -1,11 +1,12 @@
 /* How weights lie in memory, and putting them there.
 
    Rows of Q4_0, Q5_0 and Q8_0 are interleaved by 16: two groups of 32 columns of 16 rows are 16 float16 scales of
-   either, then the codes of either, so that no vector of codes lies on two lines of a cache. Codes of Q8_0 are 8 chunks of 64 bytes, each holding 4 consecutive columns of the 16 rows. Other codes are 4
-   chunks, whose low halves hold 4 columns and whose high halves the 4 that lie 16 further. What codes have beyond four
-   bits follows: one bit as 64 bytes, in which bit j is chunk j's, two bits as 64 bytes for the near columns and 64 for
-   the far, in which bits 2 j and 2 j + 1 are. Codes are unsigned; the offset is taken off again with the sum of x,
-   whose negative multiple the products start from.
+   either, then the codes of either, so that no vector of codes lies on two lines of a cache. Codes of Q8_0 are 8 chunks
+   of 64 bytes, each holding 4 consecutive columns of the 16 rows. Other codes are 4 chunks, whose low halves hold 4
+   columns and whose high halves the 4 that lie 16 further. What codes have beyond four bits follows: one bit as 64
+   bytes, in which bit j is chunk j's, two bits as 64 bytes for the near columns and 64 for the far, in which bits 2 j
+   and 2 j + 1 are. Codes are unsigned; the offset is taken off again with the sum of x, whose negative multiple the
+   products start from.
 
    BF16 rows are interleaved by 16 too: the largest magnitudes of 16 rows as float32, then two consecutive columns of
    the 16 rows in every 64 bytes, and zeros up to a multiple of 4 columns.

@@ -9,7 +9,7 @@ typedef struct {
     const Matrix *matrix;
     const float *x;
     float *out;
-    int ahead;
+    int ahead; /* as in Product */
     long tokens, quads, stride; /* columns, by four; the same of a row of x, where zeros end it */
     int32_t *high;      /* of each row: two columns at a time */
     int32_t *rest;      /* four columns at a time */
