@@ -122,7 +122,7 @@ def test_a_slow_reader_bounds_what_is_held_and_is_cut_off(start: Callable[..., L
         )
         connection.recv(100)
         wait_until(lambda: counter.cancelled == 1)
-        # What the kernel's buffers and 64 events hold, of a gigabyte.
+        # What the kernel's buffers and 32 events hold, of a gigabyte.
         assert counter.produced < 100_000
     wait_until(lambda: live.lanes().running == 0)
 

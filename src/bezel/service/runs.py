@@ -13,7 +13,7 @@ from bezel.service.screens import Stream
 
 Item = tuple[int, Event | Exception]
 """What came of the stream of an index: an event, or what ended it before its Finish."""
-_ROOM = 64
+_ROOM = 32
 
 
 class Inbox:
