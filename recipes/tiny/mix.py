@@ -9,10 +9,11 @@ from bezel.training.data.example import Example, Generator, Split
 def _calls(rng: random.Random, split: Split) -> Example:
     """In training four questions about the same tools, which cost little more to read than one.
 
-    Everyday tools, which are asked for in natural words, are learned last: they are two thirds there.
+    Everyday tools, which are asked for in natural words, are learned last: they are two thirds there, and a third of
+    their requests are indirect.
     """
     if split == "train":
-        return calls.sample_of_several(rng, split, everyday_share=0.65)
+        return calls.sample_of_several(rng, split, everyday_share=0.65, indirect_share=0.35)
     return calls.sample(rng, split)
 
 

@@ -28,6 +28,7 @@ from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
 
+
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
     """Held-out answers of which every token is the most probable one, by task, and letters read by the second head."""

@@ -56,7 +56,8 @@ def test_every_tool_is_well_formed():
         assert len(set(shown)) == len(shown) and all(name.isidentifier() for name in shown), tool.names
         for name in [*tool.names, *keys]:
             assert name.isidentifier(), tool.names
-        for line in tool.requests:
+        assert len(tool.indirect) == 6 and not set(tool.indirect) & set(tool.requests), tool.names
+        for line in (*tool.requests, *tool.indirect):
             wording, _, hints = line[2:].partition(" => ")
             slots = set(re.findall(r"\{(\w+)", wording))
             implied = everyday.implied(hints)

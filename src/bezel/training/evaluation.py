@@ -100,6 +100,7 @@ def generated(count: int) -> dict[str, tuple[float | None, list[Question]]]:
     phrasings of a request. Targets for calls are about words; the sets in which both are unseen are only reported.
     """
     known_phrasings = partial(calls.sample, wording="train")
+    indirect = partial(calls.sample_of_several, questions=1, everyday_share=1.0, wording="held_out", indirect_share=1.0)
     known = _drawn(calls.sample, "train", SEED)
     unseen, unseen_as_well = _drawn(known_phrasings, "held_out", SEED + 1), _drawn(calls.sample, "held_out", SEED + 1)
     more, more_as_well = _drawn(known_phrasings, "held_out", SEED + 2), _drawn(calls.sample, "held_out", SEED + 2)
@@ -110,6 +111,10 @@ def generated(count: int) -> dict[str, tuple[float | None, list[Question]]]:
         "calls, words and phrasings never seen": (None, map(_calls, (e for e in unseen_as_well if not _large(e)))),
         "calls, several or four arguments, unseen words": (0.60, map(_calls, (e for e in more if _large(e)))),
         "calls, the same with unseen phrasings": (None, map(_calls, (e for e in more_as_well if _large(e)))),
+        "calls, everyday tools asked indirectly, unseen phrasings": (
+            None,
+            map(_calls, _drawn(indirect, "train", SEED)),
+        ),
         "sums, known phrasings": (0.98, map(_exact, _drawn(sums.sample, "train", SEED))),
         "sums, unseen phrasings": (0.90, map(_exact, _drawn(sums.sample, "held_out", SEED))),
         "refusals, unseen shapes": (0.95, map(_exact, _drawn(refusals.sample, "held_out", SEED))),

@@ -180,9 +180,10 @@ class _MadeUp:
 
 
 class _Everyday:
-    """Everyday tools on offer, half of those behind the first from its domain."""
+    """Everyday tools on offer, half of those behind the first from its domain, with a share of indirect requests."""
 
-    def __init__(self, rng: random.Random, split: Split, count: int) -> None:
+    def __init__(self, rng: random.Random, split: Split, count: int, indirect_share: float) -> None:
+        self._indirect_share = indirect_share
         tools = everyday.everyday_tools()
         offers: dict[str, everyday.Offer] = {}
         while len(offers) < count:
@@ -202,7 +203,8 @@ class _Everyday:
         unused = rng.sample(self._offers, len(self._offers))
         while len(asked) < wanted:
             again = asked and (not unused or rng.random() < 0.15)
-            request = everyday.request(rng, split, wording, rng.choice(self._offers) if again else unused.pop())
+            offer = rng.choice(self._offers) if again else unused.pop()
+            request = everyday.request(rng, split, wording, offer, self._indirect_share)
             if request.call not in [one.call for one in asked]:
                 asked.append(request)
         return framing.frame(rng, wording, asked), [request.call for request in asked]
@@ -222,11 +224,12 @@ def sample_of_several(
     questions: int = 4,
     everyday_share: float = _EVERYDAY_SHARE,
     wording: Split | None = None,
+    indirect_share: float = 0.0,
 ) -> Example:
     """As `sample`, with further questions about the same tools in `Example.more`."""
     counts = rng.choices((1, 2, 3), (58, 33, 9), k=questions)
-    kind = _Everyday if rng.random() < everyday_share else _MadeUp
-    offered = kind(rng, split, max(counts) + rng.choice(_DISTRACTORS))
+    is_everyday, tools = rng.random() < everyday_share, max(counts) + rng.choice(_DISTRACTORS)
+    offered = _Everyday(rng, split, tools, indirect_share) if is_everyday else _MadeUp(rng, split, tools)
     asked = []
     for wanted in counts:
         user, found = offered.ask(rng, split, wording or split, wanted)

@@ -11,11 +11,13 @@ A tool in those files is a block of lines, and a domain begins with `## name`:
     - dim the {room} (light|lamp) to {level}  an imperative; (a|b) picks one
     ? is it {day:date} already                a question; slot:filler overrides the filler
     ~ too bright in here => quiet=true        a statement; the words after => are what it implies
+
+`indirect/*.txt` have further requests below the first name of a tool, of which most do not say what the tool does.
 """
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -44,13 +46,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Everyday:
-    """An everyday tool; each request is its kind (`-`, `?` or `~`), a space and its wording."""
+    """An everyday tool; each request, `indirect` ones too, is its kind (`-`, `?` or `~`), a space and its wording."""
 
     domain: str
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     requests: tuple[str, ...]
+    indirect: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,23 @@ def _tools(text: str) -> list[Everyday]:
     return found
 
 
+def _indirect(text: str) -> dict[str, tuple[str, ...]]:
+    blocks = (block.splitlines() for block in re.split(r"^@ ", text, flags=re.MULTILINE)[1:])
+    return {name: tuple(lines) for name, *lines in blocks}
+
+
+def _texts(folder: str) -> list[str]:
+    entries = (files("bezel.training.data.everyday") / folder).iterdir()
+    found = sorted((entry.name, entry.read_text("utf-8")) for entry in entries if entry.name.endswith(".txt"))
+    return [text for _, text in found]
+
+
 @cache
 def everyday_tools() -> tuple[Everyday, ...]:
     """Every everyday tool, in the order of the files."""
-    folder = files("bezel.training.data.everyday") / "tools"
-    texts = sorted((entry.name, entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".txt"))
-    return tuple(tool for _, text in texts for tool in _tools(text))
+    indirect = {name: lines for text in _texts("indirect") for name, lines in _indirect(text).items()}
+    tools = [tool for text in _texts("tools") for tool in _tools(text)]
+    return tuple(replace(tool, indirect=indirect[tool.names[0]]) for tool in tools)
 
 
 def _description(rng: random.Random, text: str) -> str:
@@ -152,9 +166,12 @@ def implied(values: str) -> dict[str, Any]:
     return {key.strip(): {"true": True, "false": False}.get(value, value) for key, value in pairs}
 
 
-def request(rng: random.Random, split: Split, wording_split: Split, offered: Offer) -> Request:
+def request(
+    rng: random.Random, split: Split, wording_split: Split, offered: Offer, indirect_share: float = 0.0
+) -> Request:
     """One way to ask for the offered tool, of `wording_split`, with values of `split`; and the call that answers it."""
-    line = choose(rng, wording_split, offered.tool.requests)
+    indirect = indirect_share > 0 and rng.random() < indirect_share
+    line = choose(rng, wording_split, offered.tool.indirect if indirect else offered.tool.requests)
     wording, _, hints = line[2:].partition(" => ")
     fills = {parameter.key: parameter.filler for parameter in offered.tool.parameters}
     values = implied(hints)
