@@ -189,12 +189,12 @@ def test_a_run_is_read_no_further_than_there_is_room() -> None:
             items = Inbox()
             one = Run(counter.stream, _request(), 7, items, pool, 10.0)
             await asyncio.sleep(0.3)
-            assert len(items) == 64 and counter.produced <= 65
+            assert len(items) == 32 and counter.produced <= 33
             for _ in range(10):
                 assert (await items.get())[0] == 7
                 one.taken()
             await asyncio.sleep(0.3)
-            assert len(items) == 64
+            assert len(items) == 32
             one.close()
             await one.finished
             assert counter.cancelled == 1 and counter.running == 0
