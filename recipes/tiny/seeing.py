@@ -29,7 +29,7 @@ PICTURES = 16
 SHAPE = Shape(rows=8, length=768, answers=1024, window=768)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-LETTERS = [chr(code) for code in range(33, 127)] + ["é"]
+LETTERS = list(pages.LETTERS)
 EACH = 4
 """A soft token is asked for so many letters at most."""
 PAGE, PARTS_OF_A_PAGE = 320, 4

@@ -189,7 +189,7 @@ class Silent(CounterBackend):
 
 
 def test_where_an_engine_does_not_count_the_most_is_reserved_and_what_it_says_is_charged(
-    start: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Live],
 ) -> None:
     live = start(backends={"counter": Silent(count=5)}, token_limit=1000)
     headers = live.key("generate")

@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 from importlib import resources
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -60,10 +59,8 @@ def test_a_voice_speaks() -> None:
     slow, fast = (voices.speak("Dov'è la stazione?", voices.Voice("it+f2", speed)) for speed in (120, 200))
     assert slow.dtype == np.float32 and 1.2 * len(fast) < len(slow) < 4 * voices.RATE
     assert 0.05 < np.abs(slow).max() <= 1
-    others = [voices.speak("Dov'è la stazione?", voices.Voice("it+f2", 120)) for _ in range(2)]
-    assert {len(slow)} == {len(each) for each in others}
-    # soxr now and then rounds another way (2e-7 seen), and espeak-ng spoke otherwise once in a thousand times (0.04).
-    assert any(np.allclose(one, two, rtol=0, atol=1e-6) for one, two in combinations([slow, *others], 2))
+    again = voices.speak("Dov'è la stazione?", voices.Voice("it+f2", 120))
+    np.testing.assert_allclose(slow, again, rtol=0, atol=1e-6)  # soxr now and then rounds another way (2e-7 seen)
     with pytest.raises(BezelError, match=r"'it\+f2'"):
         voices.speak("", voices.Voice("it+f2"))
 

@@ -111,10 +111,7 @@ def generated(count: int) -> dict[str, tuple[float | None, list[Question]]]:
         "calls, words and phrasings never seen": (None, map(_calls, (e for e in unseen_as_well if not _large(e)))),
         "calls, several or four arguments, unseen words": (0.60, map(_calls, (e for e in more if _large(e)))),
         "calls, the same with unseen phrasings": (None, map(_calls, (e for e in more_as_well if _large(e)))),
-        "calls, everyday tools, asked indirectly": (
-            None,
-            map(_calls, _drawn(indirect, "train", SEED)),
-        ),
+        "calls, everyday tools, asked indirectly": (None, map(_calls, _drawn(indirect, "train", SEED))),
         "sums, known phrasings": (0.98, map(_exact, _drawn(sums.sample, "train", SEED))),
         "sums, unseen phrasings": (0.90, map(_exact, _drawn(sums.sample, "held_out", SEED))),
         "refusals, unseen shapes": (0.95, map(_exact, _drawn(refusals.sample, "held_out", SEED))),

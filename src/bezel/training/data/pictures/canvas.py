@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bezel.training.data.pictures.fonts import font
@@ -65,7 +66,7 @@ class Canvas:
         ends = [large.getlength(text[:index]) / SCALE for index in range(len(text) + 1)]
         left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * ends[-1]
         middle = y + (size / 2 if anchor[1] == "t" else 0)
-        for character, before, behind in zip(text, ends, ends[1:], strict=False):
+        for character, (before, behind) in zip(text, pairwise(ends), strict=True):
             place = (left + (before + behind) / 2) / self.width
             if character != " ":
                 self._glyphs.append(Glyph(character, place, middle / self.height))

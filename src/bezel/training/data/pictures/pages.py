@@ -11,8 +11,8 @@ from bezel.training.data.pictures import looks, printed, topics
 from bezel.training.data.pictures.canvas import Canvas, Drawn, length
 
 SMALLEST, LARGEST = 7, 24  # pixels of a letter in 256 of the page
-_LETTERS = "".join(chr(code) for code in range(33, 127)) + "é"
-_WORDS = (*(word for group in topics.GROUPS.values() for word in group), *topics.SMALL_WORDS, *topics.COUNTED)
+LETTERS = "".join(chr(code) for code in range(33, 127)) + "é"
+_WORDS = (*printed.KNOWN, *topics.COUNTED)
 
 
 def page(rng: random.Random, split: Split) -> Drawn:
@@ -53,7 +53,7 @@ def _text(rng: random.Random, split: Split) -> str:
     if kind < 0.25:
         return printed.number(rng)
     if kind < 0.4:
-        return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(1, 6)))
+        return "".join(rng.choice(LETTERS) for _ in range(rng.randint(1, 6)))
     return printed.cased(rng, words.made_up(rng, split) if kind < 0.75 else rng.choice(_WORDS))
 
 

@@ -83,18 +83,20 @@ def _word(rng: random.Random, split: Split) -> str:
     kind = rng.random()
     if kind < 0.15:
         return str(rng.randrange(1, 10 ** rng.randint(1, 4)))
-    word = words.made_up(rng, split) if kind < 0.6 else rng.choice(_KNOWN)
+    word = words.made_up(rng, split) if kind < 0.6 else rng.choice(KNOWN)
     return cased(rng, word) + rng.choice(("", "", "", "", ".", ",", "!", "?", ":"))
 
 
-_KNOWN = (*(word for group in topics.GROUPS.values() for word in group), *topics.SMALL_WORDS)
+KNOWN = (*(word for group in topics.GROUPS.values() for word in group), *topics.SMALL_WORDS)
 
 
 def cased(rng: random.Random, word: str) -> str:
+    """A word as it stands, in small letters, in capitals, or with one."""
     return rng.choice((word, word, word.lower(), word.upper(), word.capitalize()))
 
 
 def number(rng: random.Random) -> str:
+    """A time, a date, a place, a share, a price, or plain numbers."""
     kind = rng.randrange(6)
     if kind == 0:
         return f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}"
