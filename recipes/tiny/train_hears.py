@@ -2,9 +2,12 @@
 
     python -m recipes.tiny.sounds RUN_FOLDER --count 16000
     python -m recipes.tiny.train_hears RUN_FOLDER --steps 4000
+    python -m recipes.tiny.train_hears RUN_FOLDER --steps 4000 --start tiny-hears.gguf mmproj-tiny-hears.gguf \\
+        --rate 0.3 --listening-alone 0
 
-The conformer has a second task, to spell along, which teaches it to hear long before answers would: for the first
-quarter of the steps it learns that alone.
+The third command begins with an exported model that hears already, at a third of the rates; the head for spelling is
+learned anew. The conformer has a second task, to spell along, which teaches it to hear long before answers would: at
+first it learns that alone.
 """
 
 import argparse
@@ -14,11 +17,9 @@ from pathlib import Path
 import torch
 
 from recipes.tiny import hearing, sounds
+from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
-
-LISTENING_ALONE = 0.25
-"""The share of steps in which the conformer learns to spell, and nothing else learns."""
-
+from recipes.tiny.starting import take_hearing
 
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 96) -> dict[str, float]:
@@ -53,9 +54,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=4000, help="in all, over every run of this folder")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--start", type=Path, nargs=2, help="the two files of an exported model, to begin with them")
+    parser.add_argument("--listening-alone", type=float, default=0.4, help="the share of steps that spell alone")
     options = parser.parse_args()
     torch.manual_seed(0)
+    if options.start:
+        known = tokenizers.of_gguf(options.start[0], hearing.CONTROL, tokenizers.WITH_SPACES)
+        known.save(str(options.folder / "tokenizer.json"))
     model = hearing.Hears(len(hearing.prompts(options.folder).tokenizer))
+    if options.start:
+        take_hearing(model.model.model, *options.start)
     run = Run(options.folder, model, options.steps, options.rate)
     heard = hearing.Batches(options.folder, run.step)
     batches = iter(torch.utils.data.DataLoader(heard, batch_size=None, num_workers=1, prefetch_factor=6))
@@ -63,7 +71,7 @@ def main() -> None:
 
     def loss_of(done: float) -> torch.Tensor:
         batch = next(batches)
-        if done < LISTENING_ALONE:
+        if done < options.listening_alone:
             return model.spelling_loss(listen(batch.bands, batch.frames), batch)
         logits, spelled = run_on(compiled, batch)
         return batch.rows.loss(logits) + 0.5 * model.spelling_loss(spelled, batch)

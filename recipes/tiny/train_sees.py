@@ -29,6 +29,10 @@ from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
 
 
+READ_AGAIN = 4
+"""Later, too, every so many steps are reading alone."""
+
+
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
     """Held-out answers of which every token is the most probable one, by task, and letters read by the second head."""
@@ -82,7 +86,7 @@ def main() -> None:
     compiled, read = torch.compile(model), torch.compile(model.read)
 
     def loss_of(done: float) -> torch.Tensor:
-        if done < options.reading_alone:
+        if done < options.reading_alone or run.step % READ_AGAIN == 0:
             pictures, shown = next(letters)
             return model.spelling_loss(read(pictures), shown)
         batch = next(batches)
