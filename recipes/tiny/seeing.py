@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +13,24 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from bezel.media.images import Preprocessing
 from bezel.text.soft import ImageForm
 from bezel.training.data.example import Split
-from bezel.training.data.pictures import asking, pages, printed, topics
+from bezel.training.data.pictures import asking, printed, topics
 from bezel.training.data.pictures.canvas import Drawn
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
+from recipes.tiny.patches import BINS, EACH, LETTERS, NOT_ASKED, PATCHES, RANKS, SIDE, letters_of, values_of
 from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
 
-SIZE, PATCH, SIDE = 256, 16, 16  # pixels, and soft tokens a side, one for each patch
-TOKENS = SIDE * SIDE
+SIZE, TOKENS = 256, PATCHES  # pixels of a side, and soft tokens, one for each patch
 PICTURES = 16
 SHAPE = Shape(rows=16, length=384, answers=1024, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-LETTERS = list(pages.LETTERS)
-EACH = 4
-"""A soft token is asked for so many letters at most."""
-PAGE, PARTS_OF_A_PAGE = 320, 10
-"""Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
+VALUES_WEIGHT = 0.3
+"""Of what a label's value is, beside letters."""
 UNSEEN = -1e4
 """Added to a score, it leaves nothing of a weight."""
-Part = tuple[float, float, float]
-"""Of a picture: the left edge, the top and the side, as shares of it."""
-WHOLE: Part = (0.0, 0.0, 1.0)
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -69,7 +62,7 @@ def config(pieces: int) -> Gemma3Config:
         "num_hidden_layers": 6,
         "num_attention_heads": 3,
         "image_size": SIZE,
-        "patch_size": PATCH,
+        "patch_size": SIZE // SIDE,
         "vision_use_head": False,
     }
     return Gemma3Config(
@@ -111,40 +104,13 @@ def draw(rng: random.Random, split: Split, done: float) -> Seen:
     return (printed if rng.random() < printed_share(done) else asking).sample(rng, split)
 
 
-def letters_of(drawn: Drawn, part: Part = WHOLE) -> np.ndarray:
-    """Which letters stand in each soft token of a part of a picture: int64 [TOKENS, EACH], 0 for none."""
-    left, top, share = part
-    found, used = np.zeros((SIDE, SIDE, EACH), np.int64), np.zeros((SIDE, SIDE), int)
-    for glyph in drawn.glyphs:
-        row, column = (int((at - first) / share * SIDE // 1) for at, first in ((glyph.y, top), (glyph.x, left)))
-        if not (0 <= row < SIDE and 0 <= column < SIDE):
-            continue
-        if glyph.character in LETTERS and used[row, column] < EACH:
-            found[row, column, used[row, column]] = 1 + LETTERS.index(glyph.character)
-            used[row, column] += 1
-    return found.reshape(TOKENS, EACH)
-
-
-def to_read(rng: random.Random) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pictures to learn reading from, uint8 [SIZE, SIZE, 3], and letters: mostly parts of pages full of text."""
-    while True:
-        if rng.random() < 0.5:
-            drawn = rng.choice((asking, asking, printed)).sample(rng, "train").drawn
-            yield square_of(drawn), letters_of(drawn)
-            continue
-        drawn = pages.page(rng, "train")
-        whole = Preprocessing(PAGE).square(np.asarray(drawn.image))
-        for _ in range(PARTS_OF_A_PAGE):
-            x, y = rng.randint(0, PAGE - SIZE), rng.randint(0, PAGE - SIZE)
-            yield whole[y : y + SIZE, x : x + SIZE], letters_of(drawn, (x / PAGE, y / PAGE, SIZE / PAGE))
-
-
 @dataclass
 class Example:
-    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], its letters, and questions."""
+    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what its patches show, and questions."""
 
     picture: np.ndarray
     letters: np.ndarray
+    values: np.ndarray
     strands: Strands
     task: str
 
@@ -156,7 +122,8 @@ def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
     strands = prompts.strands(asked)
     while size_of(strands) > SHAPE.length and len(strands[1]) > 1:
         strands[1].pop()
-    return Example(square_of(seen.drawn), letters_of(seen.drawn), strands, seen.asked[0].task)
+    drawn = seen.drawn
+    return Example(square_of(drawn), letters_of(drawn), values_of(drawn), strands, seen.asked[0].task)
 
 
 def square_of(drawn: Drawn) -> np.ndarray:
@@ -166,11 +133,12 @@ def square_of(drawn: Drawn) -> np.ndarray:
 
 @dataclass
 class Batch:
-    """Rows, and the pictures in the order of their documents: uint8 [n, SIZE, SIZE, 3], letters, places of tokens."""
+    """Rows, and pictures in their documents' order: uint8 [n, SIZE, SIZE, 3], what they show, places of tokens."""
 
     rows: Rows
     pictures: torch.Tensor
     letters: torch.Tensor
+    values: torch.Tensor
     places: torch.Tensor
 
 
@@ -180,13 +148,16 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     order = sorted(used)
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     letters = np.zeros((PICTURES, TOKENS, EACH), np.int64)
+    values = np.full((PICTURES, TOKENS, 2), NOT_ASKED, np.int64)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
-        pictures[number], letters[number] = examples[index].picture, examples[index].letters
+        example = examples[index]
+        pictures[number], letters[number], values[number] = example.picture, example.letters, example.values
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
-    return Batch(rows, torch.from_numpy(pictures), torch.from_numpy(letters), places.flatten()), used
+    tensors = [torch.from_numpy(array) for array in (pictures, letters, values)]
+    return Batch(rows, *tensors, places.flatten()), used
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -210,25 +181,29 @@ class Batches(torch.utils.data.IterableDataset):
             yield batch
 
 
-class Letters(torch.utils.data.IterableDataset):
-    """Endless (uint8 [PICTURES, SIZE, SIZE, 3], letters [PICTURES, TOKENS, EACH]) to learn reading from."""
+@dataclass
+class Told:
+    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], ranks and bins of values."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    letters: torch.Tensor
+    ranks: torch.Tensor
+    bins: torch.Tensor
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        torch.set_num_threads(1)
-        rng = random.Random(self._seed)
-        pool, made = list[tuple[np.ndarray, np.ndarray]](), to_read(rng)
-        while True:
-            pool += islice(made, 8 * PICTURES - len(pool))  # so that parts of a page come apart
-            rng.shuffle(pool)
-            pictures, letters = zip(*(pool.pop() for _ in range(PICTURES)), strict=True)
-            yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(letters))
+    def loss(self, letters: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy; that there is no letter is said so often that it counts a twentieth."""
+        weights = torch.full((len(LETTERS) + 1,), 1.0)
+        weights[0] = 0.05
+        found = functional.cross_entropy(self.letters.float().flatten(0, 2), letters.flatten(), weights)
+        for logits, wanted in ((self.ranks, values[..., 0]), (self.bins, values[..., 1])):
+            each = functional.cross_entropy(
+                logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
+            )
+            found = found + VALUES_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
+        return found
 
 
 class Sees(torch.nn.Module):
-    """Gemma 3 with logits at the answers' places, and a head that spells what each soft token shows."""
+    """Gemma 3 with logits at the answers' places, and heads that tell what each soft token shows."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -239,9 +214,7 @@ class Sees(torch.nn.Module):
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
         self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
-        weights = torch.full((len(LETTERS) + 1,), 1.0)
-        weights[0] = 0.05
-        self.register_buffer("_weights", weights, persistent=False)
+        self.values_head = torch.nn.Linear(hidden, len(RANKS) + BINS)
 
     def forward(
         self,
@@ -251,8 +224,8 @@ class Sees(torch.nn.Module):
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of answers [answers, pieces], and of letters [n, TOKENS, EACH, letters]."""
+    ) -> tuple[torch.Tensor, Told]:
+        """Logits of answers [answers, pieces], and of what soft tokens show."""
         with precision():
             soft = self._soft(pictures)
             embedded = self.model.get_input_embeddings()(ids)
@@ -262,12 +235,12 @@ class Sees(torch.nn.Module):
             hidden = self.model.model.language_model(
                 inputs_embeds=embedded, position_ids=positions, attention_mask=masks, use_cache=False
             ).last_hidden_state
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self._spelled_by(soft)
+            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self._told_by(soft)
 
-    def read(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits of letters alone; the text model has no part in it."""
+    def read(self, pictures: torch.Tensor) -> Told:
+        """What soft tokens show alone; the text model has no part in it."""
         with precision():
-            return self._spelled_by(self._soft(pictures))
+            return self._told_by(self._soft(pictures))
 
     def _soft(self, pictures: torch.Tensor) -> torch.Tensor:
         """Soft tokens, [n, TOKENS, hidden]."""
@@ -276,13 +249,9 @@ class Sees(torch.nn.Module):
         soft: torch.Tensor = self.model.model.multi_modal_projector(rows)
         return soft
 
-    def _spelled_by(self, soft: torch.Tensor) -> torch.Tensor:
-        spelled: torch.Tensor = self.spelling_head(soft).unflatten(-1, (EACH, -1))
-        return spelled
-
-    def spelling_loss(self, spelled: torch.Tensor, letters: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy; that there is no letter is said so often that it counts a twentieth."""
-        return functional.cross_entropy(spelled.float().flatten(0, 2), letters.flatten(), self._weights)
+    def _told_by(self, soft: torch.Tensor) -> Told:
+        ranks, bins = self.values_head(soft).split([len(RANKS), BINS], -1)
+        return Told(self.spelling_head(soft).unflatten(-1, (EACH, -1)), ranks, bins)
 
 
 def masks(batch: Batch) -> dict[str, torch.Tensor]:

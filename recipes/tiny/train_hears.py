@@ -21,6 +21,7 @@ from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_hearing
 
+
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 96) -> dict[str, float]:
     """Answers about held-out voices of which every token is the most probable one, and the loss of spelling."""

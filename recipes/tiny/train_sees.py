@@ -4,12 +4,12 @@
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf \\
         --rate 0.3 --reading-alone 0
 
-The second command begins with an exported model that reads already, at a third of the rates; the head for spelling is
-learned anew.
-Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to
-spell what is written where, which teaches it to read long before answers would: at first it learns that alone, from
-pages full of text, which takes half the time of a step and shows ten times as many letters as pictures that are asked
-about.
+The second command begins with an exported model that reads already, at a third of the rates; what tells letters and
+values is learned anew.
+Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to tell
+what each of its patches shows: letters, and of a chart's label whether its value is the highest and how large it is.
+That teaches it to read long before answers would. At first it learns that alone, from pages full of text and then
+charts, which takes half the time of a step; a page shows ten times as many letters as a picture that is asked about.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import seeing
 from recipes.tiny import tokenizer as tokenizers
+from recipes.tiny.reading import Pages
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
-
 
 READ_AGAIN = 4
 """Later, too, every so many steps are reading alone."""
@@ -35,7 +35,10 @@ READ_AGAIN = 4
 
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
-    """Held-out answers of which every token is the most probable one, by task, and letters read by the second head."""
+    """Held-out answers of which every token is the most probable one, by task, and what soft tokens show.
+
+    Sizes are values within about a tenth.
+    """
     rng, asked = random.Random(99), seeing.prompts(folder)
     examples = []
     for number in range(count):
@@ -44,17 +47,20 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     right: dict[str, list[bool]] = defaultdict(list)
     while examples:
         batch, used = seeing.batch_of(examples, asked.start)
-        logits, spelled = run_on(model, batch)
-        wrong, there = batch.rows.wrong(logits), batch.letters > 0
-        right["letters"] += (spelled.argmax(-1)[there] == batch.letters[there]).tolist()
+        logits, told = run_on(model, batch)
+        wrong, there, valued = batch.rows.wrong(logits), batch.letters > 0, batch.values >= 0
+        right["letters"] += (told.letters.argmax(-1)[there] == batch.letters[there]).tolist()
+        ranked, sized = valued.unbind(-1)
+        right["ranks"] += (told.ranks.argmax(-1)[ranked] == batch.values[..., 0][ranked]).tolist()
+        right["sizes"] += ((told.bins.argmax(-1) - batch.values[..., 1]).abs()[sized] <= 1).tolist()
         for index in used:
             right[examples[index].task].append(index not in wrong)
         examples = [each for index, each in enumerate(examples) if index not in used]
     return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
 
 
-def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of answers, and of letters by soft tokens."""
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, seeing.Told]:
+    """Logits of answers, and of what soft tokens show."""
     rows = batch.rows
     return model(batch.pictures, batch.places, rows.ids, rows.positions, seeing.masks(batch), rows.places)
 
@@ -81,17 +87,18 @@ def main() -> None:
     if options.start:
         take_sight(model.model.model, *options.start)
     run = Run(options.folder, model, options.steps, options.rate)
-    letters = _beside(seeing.Letters(run.step))
+    pages = _beside(Pages(run.step, options.steps))
     batches = _beside(seeing.Batches(options.folder, run.step, options.steps))
     compiled, read = torch.compile(model), torch.compile(model.read)
 
     def loss_of(done: float) -> torch.Tensor:
         if done < options.reading_alone or run.step % READ_AGAIN == 0:
-            pictures, shown = next(letters)
-            return model.spelling_loss(read(pictures), shown)
+            pictures, *shown = next(pages)
+            told: seeing.Told = read(pictures)
+            return told.loss(*shown)
         batch = next(batches)
-        logits, spelled = run_on(compiled, batch)
-        return batch.rows.loss(logits) + 0.3 * model.spelling_loss(spelled, batch.letters)
+        logits, told = run_on(compiled, batch)
+        return batch.rows.loss(logits) + 0.3 * told.loss(batch.letters, batch.values)
 
     run.learn(loss_of, lambda: scores(compiled, options.folder))
 

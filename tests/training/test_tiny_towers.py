@@ -14,12 +14,24 @@ import bezel
 from bezel.generation.loop import all_logits
 from bezel.testing import instruction_sets
 from bezel.training.data.pictures import fonts
+from bezel.training.data.pictures.charts import Chart, Look, draw
 from bezel.training.data.speech import phrases
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 export_towers = pytest.importorskip("recipes.tiny.export_towers")
-from recipes.tiny import hearing, packing, precision, seeing, sounds, starting, train_hears, train_sees  # noqa: E402
+from recipes.tiny import (  # noqa: E402
+    hearing,
+    packing,
+    patches,
+    precision,
+    reading,
+    seeing,
+    sounds,
+    starting,
+    train_hears,
+    train_sees,
+)
 from recipes.tiny import tokenizer as tokenizers  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
@@ -123,22 +135,38 @@ def test_letters_are_found_in_the_soft_tokens_of_a_picture_and_of_its_parts() ->
     canvas.text(24, 40, "7", fonts.BUILT_IN, 12, "#000000")  # second of the row, third row of patches
     drawn = canvas.finished()
 
-    def found(part: seeing.Part = seeing.WHOLE) -> dict[tuple[int, int], str]:
-        letters = seeing.letters_of(drawn, part)
+    def found(part: patches.Part = patches.WHOLE) -> dict[tuple[int, int], str]:
+        letters = patches.letters_of(drawn, part)
         places = zip(*(each.tolist() for each in np.nonzero(letters)), strict=True)
-        return {place: seeing.LETTERS[letters[place] - 1] for place in places}
+        return {place: patches.LETTERS[letters[place] - 1] for place in places}
 
     assert found() == {(0, 0): "H", (2 * 16 + 1, 0): "7"}
     assert found((16 / 256, 32 / 256, 0.5)) == {(17, 0): "7"}, "patches of half a picture are half as large"
 
 
-def test_pages_are_full_of_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_patches_of_a_label_know_its_value() -> None:
+    look = Look(palette=("#ff0000",), horizontal=True)
+    found = patches.values_of(draw(Chart("bar", "Title", ("a", "b", "c"), (10, 250, 0.5), look)))
+    rows = [(patches.RANKS[rank], size) for rank, size in found.tolist() if rank != patches.NOT_ASKED]
+    assert rows == [("between", 24), ("highest", 58), ("lowest", patches.NOT_ASKED)]  # 24 bins a decade, from 1
+    assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
+
+
+def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
-    made = seeing.to_read(random.Random(2))
-    pictures, letters = zip(*(next(made) for _ in range(120)), strict=True)
-    assert {picture.shape for picture in pictures} == {(seeing.SIZE, seeing.SIZE, 3)}
-    counts = sorted((each > 0).sum() for each in letters)
-    assert counts[60] > 100 and counts[0] < 60, "parts of pages, and charts"
+
+    def drawn(done: float) -> list[reading.Shown]:
+        rng = random.Random(2)
+        return [each for _ in range(60) for each in reading.shown(rng, done)]
+
+    def charts(found: list[reading.Shown]) -> float:
+        return sum((values >= 0).any() for _, _, values in found) / len(found)
+
+    begun, later = drawn(0.0), drawn(0.5)
+    assert {picture.shape for picture, _, _ in begun + later} == {(seeing.SIZE, seeing.SIZE, 3)}
+    assert charts(begun) < 0.2 < 0.3 < charts(later) < 0.7
+    counts = sorted((letters > 0).sum() for _, letters, _ in begun)
+    assert counts[len(counts) // 2] > 150, "pages are full of letters"
 
 
 def test_a_batch_puts_pictures_at_the_places_of_their_documents(

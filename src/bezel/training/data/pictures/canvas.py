@@ -19,11 +19,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Glyph:
-    """A letter and where its middle is: 0 to 1 of the picture's width and height."""
+    """A letter and where its middle is: 0 to 1 of the picture's width and height. `value`: of what its label names."""
 
     character: str
     x: float
     y: float
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,17 @@ class Canvas:
         """A slice of a pie; degrees go clockwise from three o'clock."""
         self._draw.pieslice(_large(x - radius, y - radius, x + radius, y + radius), start, end, fill, edge, SCALE)
 
-    def text(self, x: float, y: float, text: str, face: str, size: int, fill: str, anchor: str = "mm") -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        face: str,
+        size: int,
+        fill: str,
+        anchor: str = "mm",
+        value: float | None = None,
+    ) -> None:
         """One line; `anchor` is Pillow's: (l, m, r) of the line and (t, m) of its height stand at x, y."""
         large = font(face, size * SCALE)
         self._draw.text((x * SCALE, y * SCALE), text, fill, large, anchor)
@@ -69,7 +80,7 @@ class Canvas:
         for character, (before, behind) in zip(text, pairwise(ends), strict=True):
             place = (left + (before + behind) / 2) / self.width
             if character != " ":
-                self._glyphs.append(Glyph(character, place, middle / self.height))
+                self._glyphs.append(Glyph(character, place, middle / self.height, value))
 
     def finished(self) -> Drawn:
         """The picture at its own size."""

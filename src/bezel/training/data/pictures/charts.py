@@ -123,11 +123,11 @@ def _legend(canvas: Canvas, chart: Chart, top: float) -> float:
     look = chart.look
     size = fitting(chart.labels, look.face, look.size, look.width * 0.3)
     wide = max(length(label, look.face, size) for label in chart.labels) + size + 8
-    for index, label in enumerate(chart.labels):
+    for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         y = top + 14 + index * (size + 7)
         left = look.width - wide - 4
         canvas.rectangle(left, y - size / 2 + 1, left + size - 2, y + size / 2 - 1, _colour(chart, index))
-        canvas.text(left + size + 3, y, label, look.face, size, look.ink, "lm")
+        canvas.text(left + size + 3, y, label, look.face, size, look.ink, "lm", value)
     return wide
 
 
@@ -147,7 +147,7 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         if outside:
             place = middle[0] + (radius + 5) * x, middle[1] + (radius + 4 + look.size / 2) * y
             anchor = "mm" if abs(x) < 0.25 else "lm" if x > 0 else "rm"
-            canvas.text(*place, label, look.face, look.size, look.ink, anchor)
+            canvas.text(*place, label, look.face, look.size, look.ink, anchor, value)
         if look.printed:
             inner = middle[0] + 0.66 * radius * x, middle[1] + 0.66 * radius * y
             canvas.text(*inner, f"{written(value)}%", look.face, look.size - 1, _contrast(_colour(chart, index)))
@@ -203,8 +203,8 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     canvas.line([(left, top - 2), (left, bottom), (right, bottom)], look.ink)
     if _labelled(chart):
         size = fitting(chart.labels, look.face, look.size, step - 2)
-        for x, label in zip(places, chart.labels, strict=True):
-            canvas.text(x, bottom + 4, label, look.face, size, look.ink, "mt")
+        for x, label, value in zip(places, chart.labels, chart.values, strict=True):
+            canvas.text(x, bottom + 4, label, look.face, size, look.ink, "mt", value)
 
 
 def _labelled(chart: Chart) -> bool:
@@ -231,7 +231,7 @@ def _lying_bars(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         y = top + step * (index + 0.5)
         canvas.rectangle(left, y - half, place(value), y + half, _colour(chart, index))
         if _labelled(chart):
-            canvas.text(left - 5, y, label, look.face, size, look.ink, "rm")
+            canvas.text(left - 5, y, label, look.face, size, look.ink, "rm", value)
         if look.printed:
             canvas.text(place(value) + 3, y, written(value), look.face, look.size - 1, look.ink, "lm")
     canvas.line([(left, top), (left, bottom), (right, bottom)], look.ink)
