@@ -28,7 +28,7 @@ TOKENS = 48
 """Soft tokens of a sound, however short it is: 7.68 s, though training hears less."""
 FRAMES = sounds.FRAMES
 SOUNDS = 24
-SHAPE = Shape(rows=6, length=512, answers=1024, window=256)
+SHAPE = Shape(rows=8, length=384, answers=1024, window=256)
 CONTROL = (*tokenizers.CONTROL, "<start_of_audio>", "<audio_soft_token>")
 PIECES = 768
 LAYERS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
@@ -78,7 +78,7 @@ def config(pieces: int) -> Gemma3nConfig:
         boa_token_id=CONTROL.index("<start_of_audio>"),
         eoa_token_id=pieces,
         audio_token_id=CONTROL.index("<audio_soft_token>"),
-        attn_implementation="sdpa",
+        attn_implementation="eager",
     )
 
 

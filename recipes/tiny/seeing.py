@@ -29,8 +29,6 @@ CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
 VALUES_WEIGHT = 0.3
 """Of what a label's value is, beside letters."""
-UNSEEN = -1e4
-"""Added to a score, it leaves nothing of a weight."""
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -255,9 +253,9 @@ class Sees(torch.nn.Module):
 
 
 def masks(batch: Batch) -> dict[str, torch.Tensor]:
-    """What is added to scores: the rows' masks, with every token of a picture seen by all of it."""
+    """The rows' masks, with every token of a picture seen by all of it."""
     found = batch.rows.masks()
     soft = batch.rows.ids == CONTROL.index("<image_soft_token>")
     documents = batch.rows.documents
     both = (soft[:, :, None] & soft[:, None, :] & (documents[:, :, None] == documents[:, None, :]))[:, None]
-    return {kind: torch.where(mask | both, 0.0, UNSEEN) for kind, mask in found.items()}
+    return {kind: mask | both for kind, mask in found.items()}

@@ -18,6 +18,7 @@ import torch
 
 from recipes.tiny import hearing, sounds
 from recipes.tiny import tokenizer as tokenizers
+from recipes.tiny.packing import added
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_hearing
 
@@ -47,7 +48,7 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 96) -> dict[str, f
 def run_on(model: torch.nn.Module, batch: hearing.Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of answers, and of letters."""
     rows = batch.rows
-    return model(batch.bands, batch.frames, batch.places, rows.ids, rows.positions, rows.masks(), rows.places)
+    return model(batch.bands, batch.frames, batch.places, rows.ids, rows.positions, added(rows.masks()), rows.places)
 
 
 def main() -> None:

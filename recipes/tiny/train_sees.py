@@ -25,6 +25,7 @@ from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import seeing
 from recipes.tiny import tokenizer as tokenizers
+from recipes.tiny.packing import added
 from recipes.tiny.reading import Pages
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
@@ -62,7 +63,7 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
 def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, seeing.Told]:
     """Logits of answers, and of what soft tokens show."""
     rows = batch.rows
-    return model(batch.pictures, batch.places, rows.ids, rows.positions, seeing.masks(batch), rows.places)
+    return model(batch.pictures, batch.places, rows.ids, rows.positions, added(seeing.masks(batch)), rows.places)
 
 
 def _beside(drawn: torch.utils.data.IterableDataset) -> Iterator[Any]:

@@ -185,8 +185,7 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
         place = int(batch.places[number * seeing.TOKENS])
         assert int(batch.rows.documents.flatten()[place]) == index
         assert np.array_equal(batch.pictures[number].numpy(), examples[index].picture)
-    both = seeing.masks(batch)["full_attention"]
+    seen = seeing.masks(batch)["full_attention"]
     first = divmod(int(inside[0]), seeing.SHAPE.length)
-    added = both[first[0], 0, first[1]]
-    assert added[first[1] + seeing.TOKENS - 1] == 0, "a picture's first token sees its last"
-    assert added[first[1] + seeing.TOKENS] == seeing.UNSEEN, "but not what is behind"
+    assert seen[first[0], 0, first[1], first[1] + seeing.TOKENS - 1], "a picture's first token sees its last"
+    assert not seen[first[0], 0, first[1], first[1] + seeing.TOKENS], "but not what is behind"
