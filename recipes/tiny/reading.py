@@ -19,7 +19,7 @@ Shown = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def charts_share(done: float) -> float:
     """Of pictures, how many show no page: few until letters are known."""
-    return min(0.6, 0.1 + max(0.0, done - 0.15) * 2.5)
+    return min(0.4, 0.1 + max(0.0, done - 0.15) * 2.5)
 
 
 def shown(rng: random.Random, done: float) -> list[Shown]:

@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="in all, over every run of this folder")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--start", type=Path, nargs=2, help="the two files of an exported model, to begin with them")
-    parser.add_argument("--reading-alone", type=float, default=0.4, help="the share of steps that are reading alone")
+    parser.add_argument("--reading-alone", type=float, default=0.55, help="the share of steps that are reading alone")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
