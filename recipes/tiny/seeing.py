@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -188,16 +189,32 @@ class Told:
     bins: torch.Tensor
 
     def loss(self, letters: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy; that there is no letter is said so often that it counts a twentieth."""
-        weights = torch.full((len(LETTERS) + 1,), 1.0)
-        weights[0] = 0.05
-        found = functional.cross_entropy(self.letters.float().flatten(0, 2), letters.flatten(), weights)
+        """Of letters [n, TOKENS, EACH], a letter; and of values [n, TOKENS, 2], a patch."""
+        found = self._spelling_loss(letters)
         for logits, wanted in ((self.ranks, values[..., 0]), (self.bins, values[..., 1])):
             each = functional.cross_entropy(
                 logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
             )
             found = found + VALUES_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
         return found
+
+    def _spelling_loss(self, letters: torch.Tensor) -> torch.Tensor:
+        """Connectionist temporal classification (Graves et al. 2006) of each row of patches.
+
+        A letter on the border of two patches may be told by either. Rows with more letters than that can tell are left
+        out.
+        """
+        rows, spelled = letters.flatten(1).unflatten(1, (SIDE, -1)).flatten(0, 1), letters > 0
+        odds = self.letters.float().log_softmax(-1).flatten(1, 2).unflatten(1, (SIDE, -1)).flatten(0, 1).transpose(0, 1)
+        lengths = (rows > 0).sum(1)
+        given = torch.full_like(lengths, rows.shape[1])
+        each = functional.ctc_loss(odds, letters[spelled], given, lengths, reduction="none", zero_infinity=True)
+        return each.sum() / lengths.sum()
+
+    def rows_read(self) -> list[list[int]]:
+        """The letters of each row of patches of each picture, as the most probable ones tell them."""
+        best = self.letters.argmax(-1).flatten(1).unflatten(1, (SIDE, -1)).flatten(0, 1)
+        return [[letter for letter, _ in groupby(row) if letter] for row in best.tolist()]
 
 
 class Sees(torch.nn.Module):

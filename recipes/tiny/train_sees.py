@@ -23,7 +23,8 @@ import torch
 
 from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
-from recipes.tiny import seeing
+from bezel.training.scores import distance
+from recipes.tiny import patches, seeing
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import added
 from recipes.tiny.reading import Pages
@@ -49,9 +50,12 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     while examples:
         batch, used = seeing.batch_of(examples, asked.start)
         logits, told = run_on(model, batch)
-        wrong, there, valued = batch.rows.wrong(logits), batch.letters > 0, batch.values >= 0
-        right["letters"] += (told.letters.argmax(-1)[there] == batch.letters[there]).tolist()
-        ranked, sized = valued.unbind(-1)
+        wrong, (ranked, sized) = batch.rows.wrong(logits), (batch.values >= 0).unbind(-1)
+        rows = batch.letters.flatten(1).unflatten(1, (patches.SIDE, -1)).flatten(0, 1).tolist()
+        for found, row in zip(told.rows_read(), rows, strict=True):
+            letters = [letter for letter in row if letter]
+            errors = min(len(letters), distance(found, letters))
+            right["letters"] += [False] * errors + [True] * (len(letters) - errors)
         right["ranks"] += (told.ranks.argmax(-1)[ranked] == batch.values[..., 0][ranked]).tolist()
         right["sizes"] += ((told.bins.argmax(-1) - batch.values[..., 1]).abs()[sized] <= 1).tolist()
         for index in used:

@@ -152,6 +152,26 @@ def test_the_patches_of_a_label_know_its_value() -> None:
     assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
 
 
+def test_a_letter_on_a_border_may_be_told_by_either_patch() -> None:
+    letters = torch.zeros(1, patches.PATCHES, patches.EACH, dtype=torch.long)
+    letters[0, 17, :2], letters[0, 19, 0] = torch.tensor([5, 6]), 6  # the second row
+    values = torch.full((1, patches.PATCHES, 2), patches.NOT_ASKED)
+
+    def told(places: list[tuple[int, int, int]]) -> seeing.Told:
+        logits = torch.zeros(1, patches.PATCHES, patches.EACH, len(patches.LETTERS) + 1)
+        logits[..., 0] = 20.0
+        for patch, slot, letter in places:
+            logits[0, patch, slot, [0, letter]] = torch.tensor([0.0, 20.0])
+        nothing = torch.zeros(1, patches.PATCHES, 1)
+        return seeing.Told(logits, nothing, nothing)
+
+    for places in ([(17, 0, 5), (17, 1, 6), (19, 0, 6)], [(16, 3, 5), (18, 0, 6), (18, 2, 6)]):
+        assert told(places).loss(letters, values) < 0.01
+        assert told(places).rows_read()[1] == [5, 6, 6] and not any(told(places).rows_read()[2:])
+    assert told([(17, 0, 5), (17, 1, 7), (19, 0, 6)]).loss(letters, values) > 5, "another letter"
+    assert told([(33, 0, 5), (33, 1, 6), (35, 0, 6)]).loss(letters, values) > 5, "another row"
+
+
 def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
 

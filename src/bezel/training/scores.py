@@ -13,7 +13,7 @@ def spoken_form(text: str) -> str:
     return " ".join(re.sub(r"[^\w']+", " ", plain).split())
 
 
-def distance(found: Sequence[str], expected: Sequence[str]) -> int:
+def distance(found: Sequence[object], expected: Sequence[object]) -> int:
     """Insertions, deletions and substitutions that make `expected` of `found` (Levenshtein)."""
     row = list(range(len(expected) + 1))
     for number, item in enumerate(found, start=1):
