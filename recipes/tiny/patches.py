@@ -1,4 +1,4 @@
-"""What each patch of a picture shows, which a tower is asked for while it is trained: letters, and values of labels."""
+"""What each patch of a picture shows, as a tower is asked while it is trained: letters, and what labels stand for."""
 
 import math
 
@@ -16,6 +16,9 @@ RANKS = ("lowest", "between", "highest")
 DECADES, BINS_OF_A_DECADE = 5, 24
 BINS = DECADES * BINS_OF_A_DECADE
 """Values from 1 to 100,000, each bin a tenth above the one before."""
+HEIGHTS = 20
+ASKED_OF_LABELS = (len(RANKS), HEIGHTS, BINS)
+"""How many answers each question about a label has: its rank, its height, its value."""
 NOT_ASKED = -100
 Part = tuple[float, float, float]
 """Of a picture: the left edge, the top and the side, as shares of it."""
@@ -33,18 +36,19 @@ def letters_of(drawn: Drawn, part: Part = WHOLE) -> np.ndarray:
     return found
 
 
-def values_of(drawn: Drawn) -> np.ndarray:
-    """Rank and bin of the value whose label begins or goes on in a patch: int64 [PATCHES, 2], else NOT_ASKED."""
-    found = np.full((PATCHES, 2), NOT_ASKED, np.int64)
-    values = [glyph.value for glyph in drawn.glyphs if glyph.value is not None]
+def meanings_of(drawn: Drawn) -> np.ndarray:
+    """What the label in a patch stands for: int64 [PATCHES, 3], rank, height and bin of the value, else NOT_ASKED."""
+    found = np.full((PATCHES, len(ASKED_OF_LABELS)), NOT_ASKED, np.int64)
+    values = [glyph.meaning.value for glyph in drawn.glyphs if glyph.meaning]
     for glyph in drawn.glyphs:
         patch = _patch_of(glyph, WHOLE)
-        if glyph.value is None or patch is None or found[patch, 0] != NOT_ASKED:
+        if glyph.meaning is None or patch is None or found[patch, 0] != NOT_ASKED:
             continue
-        rank = "lowest" if glyph.value == min(values) else "highest" if glyph.value == max(values) else "between"
-        found[patch, 0] = RANKS.index(rank)
-        if glyph.value >= 1:
-            found[patch, 1] = min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(glyph.value)))
+        value = glyph.meaning.value
+        rank = "lowest" if value == min(values) else "highest" if value == max(values) else "between"
+        found[patch, :2] = RANKS.index(rank), min(HEIGHTS - 1, int(glyph.meaning.height * HEIGHTS))
+        if value >= 1:
+            found[patch, 2] = min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(value)))
     return found
 
 

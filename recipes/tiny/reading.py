@@ -8,13 +8,13 @@ import torch
 
 from bezel.media.images import Preprocessing
 from bezel.training.data.pictures import asking, pages, printed
-from recipes.tiny.patches import NOT_ASKED, PATCHES, letters_of, values_of
+from recipes.tiny.patches import ASKED_OF_LABELS, NOT_ASKED, PATCHES, letters_of, meanings_of
 from recipes.tiny.seeing import PICTURES, SIZE, square_of
 
 PAGE, PARTS_OF_A_PAGE = 320, 10
 """Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
 Shown = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""A picture, uint8 [SIZE, SIZE, 3], and what its patches show: letters and values."""
+"""A picture, uint8 [SIZE, SIZE, 3], and what its patches show: letters, and what labels mean."""
 
 
 def charts_share(done: float) -> float:
@@ -27,18 +27,18 @@ def shown(rng: random.Random, done: float) -> list[Shown]:
     share = charts_share(done)
     if rng.random() < PARTS_OF_A_PAGE * share / (PARTS_OF_A_PAGE * share + 1 - share):
         drawn = rng.choice((asking, asking, asking, printed)).sample(rng, "train").drawn
-        return [(square_of(drawn), letters_of(drawn), values_of(drawn))]
+        return [(square_of(drawn), letters_of(drawn), meanings_of(drawn))]
     drawn, found = pages.page(rng, "train"), []
     whole = Preprocessing(PAGE).square(np.asarray(drawn.image))
     for _ in range(PARTS_OF_A_PAGE):
         x, y = rng.randint(0, PAGE - SIZE), rng.randint(0, PAGE - SIZE)
         letters = letters_of(drawn, (x / PAGE, y / PAGE, SIZE / PAGE))
-        found.append((whole[y : y + SIZE, x : x + SIZE], letters, np.full((PATCHES, 2), NOT_ASKED)))
+        found.append((whole[y : y + SIZE, x : x + SIZE], letters, np.full((PATCHES, len(ASKED_OF_LABELS)), NOT_ASKED)))
     return found
 
 
 class Pages(torch.utils.data.IterableDataset):
-    """Endless, from step `first` of `steps`: pictures uint8 [PICTURES, SIZE, SIZE, 3], their letters and values."""
+    """Endless, from step `first` of `steps`: pictures uint8 [PICTURES, SIZE, SIZE, 3], letters and meanings."""
 
     def __init__(self, first: int, steps: int) -> None:
         self._first, self._steps = first, steps

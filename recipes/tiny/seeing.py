@@ -19,7 +19,16 @@ from bezel.training.data.pictures.canvas import Drawn
 from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
-from recipes.tiny.patches import BINS, EACH, LETTERS, NOT_ASKED, PATCHES, RANKS, SIDE, letters_of, values_of
+from recipes.tiny.patches import (
+    ASKED_OF_LABELS,
+    EACH,
+    LETTERS,
+    NOT_ASKED,
+    PATCHES,
+    SIDE,
+    letters_of,
+    meanings_of,
+)
 from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
 
@@ -28,8 +37,8 @@ PICTURES = 16
 SHAPE = Shape(rows=16, length=384, answers=1024, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-VALUES_WEIGHT = 0.3
-"""Of what a label's value is, beside letters."""
+MEANING_WEIGHT = 0.05
+"""Of a question about a label, beside its letters: there are few labels, and what few say is noisy."""
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -109,7 +118,7 @@ class Example:
 
     picture: np.ndarray
     letters: np.ndarray
-    values: np.ndarray
+    meanings: np.ndarray
     strands: Strands
     task: str
 
@@ -122,7 +131,7 @@ def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
     while size_of(strands) > SHAPE.length and len(strands[1]) > 1:
         strands[1].pop()
     drawn = seen.drawn
-    return Example(square_of(drawn), letters_of(drawn), values_of(drawn), strands, seen.asked[0].task)
+    return Example(square_of(drawn), letters_of(drawn), meanings_of(drawn), strands, seen.asked[0].task)
 
 
 def square_of(drawn: Drawn) -> np.ndarray:
@@ -137,7 +146,7 @@ class Batch:
     rows: Rows
     pictures: torch.Tensor
     letters: torch.Tensor
-    values: torch.Tensor
+    meanings: torch.Tensor
     places: torch.Tensor
 
 
@@ -147,15 +156,15 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     order = sorted(used)
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     letters = np.zeros((PICTURES, TOKENS, EACH), np.int64)
-    values = np.full((PICTURES, TOKENS, 2), NOT_ASKED, np.int64)
+    meanings = np.full((PICTURES, TOKENS, len(ASKED_OF_LABELS)), NOT_ASKED, np.int64)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
         example = examples[index]
-        pictures[number], letters[number], values[number] = example.picture, example.letters, example.values
+        pictures[number], letters[number], meanings[number] = example.picture, example.letters, example.meanings
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
-    tensors = [torch.from_numpy(array) for array in (pictures, letters, values)]
+    tensors = [torch.from_numpy(array) for array in (pictures, letters, meanings)]
     return Batch(rows, *tensors, places.flatten()), used
 
 
@@ -182,20 +191,20 @@ class Batches(torch.utils.data.IterableDataset):
 
 @dataclass
 class Told:
-    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], ranks and bins of values."""
+    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], and an array for each question about
+    labels."""
 
     letters: torch.Tensor
-    ranks: torch.Tensor
-    bins: torch.Tensor
+    meanings: tuple[torch.Tensor, ...]
 
-    def loss(self, letters: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Of letters [n, TOKENS, EACH], a letter; and of values [n, TOKENS, 2], a patch."""
+    def loss(self, letters: torch.Tensor, meanings: torch.Tensor) -> torch.Tensor:
+        """Of letters [n, TOKENS, EACH], a letter; and of meanings [n, TOKENS, 3], a patch."""
         found = self._spelling_loss(letters)
-        for logits, wanted in ((self.ranks, values[..., 0]), (self.bins, values[..., 1])):
+        for logits, wanted in zip(self.meanings, meanings.unbind(-1), strict=True):
             each = functional.cross_entropy(
                 logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
             )
-            found = found + VALUES_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
+            found = found + MEANING_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
         return found
 
     def _spelling_loss(self, letters: torch.Tensor) -> torch.Tensor:
@@ -229,7 +238,7 @@ class Sees(torch.nn.Module):
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
         self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
-        self.values_head = torch.nn.Linear(hidden, len(RANKS) + BINS)
+        self.meaning_head = torch.nn.Linear(hidden, sum(ASKED_OF_LABELS))
 
     def forward(
         self,
@@ -265,8 +274,8 @@ class Sees(torch.nn.Module):
         return soft
 
     def _told_by(self, soft: torch.Tensor) -> Told:
-        ranks, bins = self.values_head(soft).split([len(RANKS), BINS], -1)
-        return Told(self.spelling_head(soft).unflatten(-1, (EACH, -1)), ranks, bins)
+        meanings = self.meaning_head(soft).split(list(ASKED_OF_LABELS), -1)
+        return Told(self.spelling_head(soft).unflatten(-1, (EACH, -1)), meanings)
 
 
 def masks(batch: Batch) -> dict[str, torch.Tensor]:

@@ -144,18 +144,18 @@ def test_letters_are_found_in_the_soft_tokens_of_a_picture_and_of_its_parts() ->
     assert found((16 / 256, 32 / 256, 0.5)) == {(17, 0): "7"}, "patches of half a picture are half as large"
 
 
-def test_the_patches_of_a_label_know_its_value() -> None:
+def test_the_patches_of_a_label_know_what_it_stands_for() -> None:
     look = Look(palette=("#ff0000",), horizontal=True)
-    found = patches.values_of(draw(Chart("bar", "Title", ("a", "b", "c"), (10, 250, 0.5), look)))
-    rows = [(patches.RANKS[rank], size) for rank, size in found.tolist() if rank != patches.NOT_ASKED]
-    assert rows == [("between", 24), ("highest", 58), ("lowest", patches.NOT_ASKED)]  # 24 bins a decade, from 1
+    found = patches.meanings_of(draw(Chart("bar", "Title", ("a", "b", "c"), (10, 250, 0.5), look)))
+    rows = [(patches.RANKS[rank], *rest) for rank, *rest in found.tolist() if rank != patches.NOT_ASKED]
+    assert rows == [("between", 0, 24), ("highest", 19, 58), ("lowest", 0, patches.NOT_ASKED)]  # 24 bins a decade
     assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
 
 
 def test_a_letter_on_a_border_may_be_told_by_either_patch() -> None:
     letters = torch.zeros(1, patches.PATCHES, patches.EACH, dtype=torch.long)
     letters[0, 17, :2], letters[0, 19, 0] = torch.tensor([5, 6]), 6  # the second row
-    values = torch.full((1, patches.PATCHES, 2), patches.NOT_ASKED)
+    meanings = torch.full((1, patches.PATCHES, 3), patches.NOT_ASKED)
 
     def told(places: list[tuple[int, int, int]]) -> seeing.Told:
         logits = torch.zeros(1, patches.PATCHES, patches.EACH, len(patches.LETTERS) + 1)
@@ -163,13 +163,13 @@ def test_a_letter_on_a_border_may_be_told_by_either_patch() -> None:
         for patch, slot, letter in places:
             logits[0, patch, slot, [0, letter]] = torch.tensor([0.0, 20.0])
         nothing = torch.zeros(1, patches.PATCHES, 1)
-        return seeing.Told(logits, nothing, nothing)
+        return seeing.Told(logits, (nothing,) * 3)
 
     for places in ([(17, 0, 5), (17, 1, 6), (19, 0, 6)], [(16, 3, 5), (18, 0, 6), (18, 2, 6)]):
-        assert told(places).loss(letters, values) < 0.01
+        assert told(places).loss(letters, meanings) < 0.01
         assert told(places).rows_read()[1] == [5, 6, 6] and not any(told(places).rows_read()[2:])
-    assert told([(17, 0, 5), (17, 1, 7), (19, 0, 6)]).loss(letters, values) > 5, "another letter"
-    assert told([(33, 0, 5), (33, 1, 6), (35, 0, 6)]).loss(letters, values) > 5, "another row"
+    assert told([(17, 0, 5), (17, 1, 7), (19, 0, 6)]).loss(letters, meanings) > 5, "another letter"
+    assert told([(33, 0, 5), (33, 1, 6), (35, 0, 6)]).loss(letters, meanings) > 5, "another row"
 
 
 def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.Monk
         return [each for _ in range(60) for each in reading.shown(rng, done)]
 
     def charts(found: list[reading.Shown]) -> float:
-        return sum((values >= 0).any() for _, _, values in found) / len(found)
+        return sum((meanings >= 0).any() for _, _, meanings in found) / len(found)
 
     begun, later = drawn(0.0), drawn(0.5)
     assert {picture.shape for picture, _, _ in begun + later} == {(seeing.SIZE, seeing.SIZE, 3)}

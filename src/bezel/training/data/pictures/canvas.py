@@ -18,13 +18,21 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Meaning:
+    """What a label stands for: a value, and how high that is, 0 to 1 of the axis or of the whole pie."""
+
+    value: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Glyph:
-    """A letter and where its middle is: 0 to 1 of the picture's width and height. `value`: of what its label names."""
+    """A letter and where its middle is: 0 to 1 of the picture's width and height; and what its label stands for."""
 
     character: str
     x: float
     y: float
-    value: float | None = None
+    meaning: Meaning | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Canvas:
         size: int,
         fill: str,
         anchor: str = "mm",
-        value: float | None = None,
+        meaning: Meaning | None = None,
     ) -> None:
         """One line; `anchor` is Pillow's: (l, m, r) of the line and (t, m) of its height stand at x, y."""
         large = font(face, size * SCALE)
@@ -80,7 +88,7 @@ class Canvas:
         for character, (before, behind) in zip(text, pairwise(ends), strict=True):
             place = (left + (before + behind) / 2) / self.width
             if character != " ":
-                self._glyphs.append(Glyph(character, place, middle / self.height, value))
+                self._glyphs.append(Glyph(character, place, middle / self.height, meaning))
 
     def finished(self) -> Drawn:
         """The picture at its own size."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bezel.errors import BezelError
-from bezel.training.data.pictures.canvas import Canvas, Drawn, length
+from bezel.training.data.pictures.canvas import Canvas, Drawn, Meaning, length
 from bezel.training.data.pictures.fonts import BUILT_IN
 
 Kind = Literal["bar", "line", "pie"]
@@ -123,11 +123,11 @@ def _legend(canvas: Canvas, chart: Chart, top: float) -> float:
     look = chart.look
     size = fitting(chart.labels, look.face, look.size, look.width * 0.3)
     wide = max(length(label, look.face, size) for label in chart.labels) + size + 8
-    for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
+    for index, (label, meaning) in enumerate(zip(chart.labels, _meanings(chart), strict=True)):
         y = top + 14 + index * (size + 7)
         left = look.width - wide - 4
         canvas.rectangle(left, y - size / 2 + 1, left + size - 2, y + size / 2 - 1, _colour(chart, index))
-        canvas.text(left + size + 3, y, label, look.face, size, look.ink, "lm", value)
+        canvas.text(left + size + 3, y, label, look.face, size, look.ink, "lm", meaning)
     return wide
 
 
@@ -138,7 +138,7 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     middle = (8 + right) / 2, (top + look.height - 8) / 2
     radius = min((right - 8) / 2 - side, (look.height - 8 - top) / 2 - (look.size + 4 if outside else 2))
     radius = max(radius, look.width * 0.16)
-    start, total = float(look.turn), sum(chart.values)
+    start, total, meanings = float(look.turn), sum(chart.values), _meanings(chart)
     for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         end = start + 360 * value / total
         canvas.wedge(*middle, radius, start, end, _colour(chart, index), look.paper)
@@ -147,7 +147,7 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         if outside:
             place = middle[0] + (radius + 5) * x, middle[1] + (radius + 4 + look.size / 2) * y
             anchor = "mm" if abs(x) < 0.25 else "lm" if x > 0 else "rm"
-            canvas.text(*place, label, look.face, look.size, look.ink, anchor, value)
+            canvas.text(*place, label, look.face, look.size, look.ink, anchor, meanings[index])
         if look.printed:
             inner = middle[0] + 0.66 * radius * x, middle[1] + 0.66 * radius * y
             canvas.text(*inner, f"{written(value)}%", look.face, look.size - 1, _contrast(_colour(chart, index)))
@@ -162,6 +162,12 @@ def _contrast(colour: str) -> str:
 def _scale(chart: Chart) -> list[float]:
     low = 0.0 if chart.look.zero or chart.kind == "bar" else min(chart.values)
     return ticks(low, max(chart.values))
+
+
+def _meanings(chart: Chart) -> list[Meaning]:
+    """What each label stands for."""
+    low, high = (0.0, sum(chart.values)) if chart.kind == "pie" else (_scale(chart)[0], _scale(chart)[-1])
+    return [Meaning(value, (value - low) / (high - low)) for value in chart.values]
 
 
 def _faint(look: Look) -> str:
@@ -203,8 +209,8 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     canvas.line([(left, top - 2), (left, bottom), (right, bottom)], look.ink)
     if _labelled(chart):
         size = fitting(chart.labels, look.face, look.size, step - 2)
-        for x, label, value in zip(places, chart.labels, chart.values, strict=True):
-            canvas.text(x, bottom + 4, label, look.face, size, look.ink, "mt", value)
+        for x, label, meaning in zip(places, chart.labels, _meanings(chart), strict=True):
+            canvas.text(x, bottom + 4, label, look.face, size, look.ink, "mt", meaning)
 
 
 def _labelled(chart: Chart) -> bool:
@@ -226,12 +232,12 @@ def _lying_bars(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         if look.grid:
             canvas.line([(place(mark), top), (place(mark), bottom)], _faint(look), 0.7)
         canvas.text(place(mark), bottom + 4, written(mark), look.face, look.size - 1, look.ink, "mt")
-    half = step * (1 - look.gap) / 2
+    half, meanings = step * (1 - look.gap) / 2, _meanings(chart)
     for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         y = top + step * (index + 0.5)
         canvas.rectangle(left, y - half, place(value), y + half, _colour(chart, index))
         if _labelled(chart):
-            canvas.text(left - 5, y, label, look.face, size, look.ink, "rm", value)
+            canvas.text(left - 5, y, label, look.face, size, look.ink, "rm", meanings[index])
         if look.printed:
             canvas.text(place(value) + 3, y, written(value), look.face, look.size - 1, look.ink, "lm")
     canvas.line([(left, top), (left, bottom), (right, bottom)], look.ink)
