@@ -31,8 +31,8 @@ from recipes.tiny.reading import Pages
 from recipes.tiny.run import Run
 from recipes.tiny.starting import take_sight
 
-READ_AGAIN = 4
-"""Later, too, every so many steps are reading alone."""
+READ_AGAIN = 2
+"""Later, too, one of so many steps is reading alone."""
 
 
 @torch.no_grad()
