@@ -19,14 +19,18 @@ from bezel.weights.checkpoint import open_checkpoint
 from bezel.weights.mmproj import write_mmproj
 from bezel.weights.quantize import quantize
 from bezel.weights.vision import vision_of
-from recipes.tiny import hearing, seeing
+from recipes.tiny import hearing, patches, positions, seeing
 
 
 def export(kind: str, run: Path, out: Path) -> tuple[Path, Path]:
     """The folder is float32; beside it are the text model and the tower, at Q8_0."""
     recipe, model_of = (seeing, seeing.Sees) if kind == "sees" else (hearing, hearing.Hears)
     trained = model_of(len(recipe.prompts(run).tokenizer))
+    if kind == "sees":
+        positions.split(trained.positions, patches.SIDE)
     trained.load_state_dict(torch.load(run / "checkpoint.pt")["model"])
+    if kind == "sees":
+        positions.join(trained.positions)
     model = trained.model
     model.generation_config.update(do_sample=False, eos_token_id=[1, 5], bos_token_id=2, pad_token_id=0)
     model.save_pretrained(out)

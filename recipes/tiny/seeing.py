@@ -17,6 +17,7 @@ from bezel.training.data.example import Split
 from bezel.training.data.pictures import asking, printed, topics
 from bezel.training.data.pictures.canvas import Drawn
 from bezel.training.data.pictures.seen import Seen
+from recipes.tiny import positions
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
 from recipes.tiny.patches import (
@@ -37,7 +38,7 @@ PICTURES = 16
 SHAPE = Shape(rows=16, length=384, answers=1024, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-MEANING_WEIGHT = 0.05
+MEANING_WEIGHT = 0.1
 """Of a question about a label, beside its letters: there are few labels, and what few say is noisy."""
 
 
@@ -237,8 +238,15 @@ class Sees(torch.nn.Module):
         projection = self.model.model.multi_modal_projector.mm_input_projection_weight
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
+        positions.begin(self.positions, SIDE)
         self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
         self.meaning_head = torch.nn.Linear(hidden, sum(ASKED_OF_LABELS))
+
+    @property
+    def positions(self) -> torch.nn.Embedding:
+        """Of the tower's patches."""
+        found: torch.nn.Embedding = self.model.model.vision_tower.embeddings.position_embedding
+        return found
 
     def forward(
         self,

@@ -24,7 +24,7 @@ import torch
 from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
 from bezel.training.scores import distance
-from recipes.tiny import patches, seeing
+from recipes.tiny import patches, positions, seeing
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import added
 from recipes.tiny.reading import Pages
@@ -94,6 +94,7 @@ def main() -> None:
     model = seeing.Sees(len(seeing.prompts(options.folder).tokenizer))
     if options.start:
         take_sight(model.model.model, *options.start)
+    positions.split(model.positions, patches.SIDE)
     run = Run(options.folder, model, options.steps, options.rate)
     pages = _beside(Pages(run.step, options.steps))
     batches = _beside(seeing.Batches(options.folder, run.step, options.steps))

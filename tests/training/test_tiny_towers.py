@@ -24,6 +24,7 @@ from recipes.tiny import (  # noqa: E402
     hearing,
     packing,
     patches,
+    positions,
     precision,
     reading,
     seeing,
@@ -81,6 +82,7 @@ def test_what_is_trained_sees_the_same_when_it_is_exported(tmp_path: Path, monke
     batch, used = seeing.batch_of([example], asked.start)
     assert used == {0}
     model = random_weights(seeing.Sees(len(asked.tokenizer)))
+    positions.split(model.positions, patches.SIDE)
     expected = logits_of(model, train_sees, batch, monkeypatch)
     text, tower = exported("sees", model, tmp_path)
     assert text.stat().st_size + tower.stat().st_size < 5.5e6
@@ -150,6 +152,24 @@ def test_the_patches_of_a_label_know_what_it_stands_for() -> None:
     rows = [(patches.RANKS[rank], *rest) for rank, *rest in found.tolist() if rank != patches.NOT_ASKED]
     assert rows == [("between", 0, 24), ("highest", 19, 58), ("lowest", 0, patches.NOT_ASKED)]  # 24 bins a decade
     assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
+
+
+def test_a_position_is_a_row_a_column_and_its_own() -> None:
+    table = torch.nn.Embedding(16, 192)
+    positions.begin(table, 4)
+    begun = table.weight.detach().clone()
+    square = begun.view(4, 4, 192)
+    across = square[0, :, :] - square[1, :, :]
+    assert torch.allclose(across, across[:1].expand(4, -1), atol=1e-5), "rows differ by the same in every column"
+    among = (square[:, 0] - square[:, 1])[0] @ (square[0] - square[1])[0]
+    assert abs(among) < 1e-4, "and not as columns do"
+    positions.split(table, 4)
+    assert torch.allclose(table.weight, begun, atol=1e-5)
+    table.weight.pow(2).sum().backward()
+    table.parametrizations.weight[0].rows.data[2] += 1.0
+    positions.join(table)
+    moved = (table.weight - begun).abs().sum(1) > 1
+    assert moved.view(4, 4).all(1).tolist() == [False, False, True, False]
 
 
 def test_a_letter_on_a_border_may_be_told_by_either_patch() -> None:
