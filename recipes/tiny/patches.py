@@ -1,11 +1,11 @@
-"""What each patch of a picture shows, as a tower is asked while it is trained: letters, and what labels stand for."""
+"""What each patch of a picture shows, as a tower is asked while it is trained: letters, and what they stand for."""
 
 import math
 
 import numpy as np
 
 from bezel.training.data.pictures import pages
-from bezel.training.data.pictures.canvas import Drawn, Glyph
+from bezel.training.data.pictures.canvas import Drawn, Glyph, Mark
 
 SIDE = 16
 PATCHES = SIDE * SIDE
@@ -17,8 +17,8 @@ DECADES, BINS_OF_A_DECADE = 5, 24
 BINS = DECADES * BINS_OF_A_DECADE
 """Values from 1 to 100,000, each bin a tenth above the one before."""
 HEIGHTS = 20
-ASKED_OF_LABELS = (len(RANKS), HEIGHTS, BINS)
-"""How many answers each question about a label has: its rank, its height, its value."""
+ASKED_OF_MEANINGS = (len(RANKS), HEIGHTS, BINS)
+"""How many answers each question about what a patch stands for has: rank, height, value."""
 NOT_ASKED = -100
 Part = tuple[float, float, float]
 """Of a picture: the left edge, the top and the side, as shares of it."""
@@ -37,22 +37,26 @@ def letters_of(drawn: Drawn, part: Part = WHOLE) -> np.ndarray:
 
 
 def meanings_of(drawn: Drawn) -> np.ndarray:
-    """What the label in a patch stands for: int64 [PATCHES, 3], rank, height and bin of the value, else NOT_ASKED."""
-    found = np.full((PATCHES, len(ASKED_OF_LABELS)), NOT_ASKED, np.int64)
-    values = [glyph.meaning.value for glyph in drawn.glyphs if glyph.meaning]
-    for glyph in drawn.glyphs:
-        patch = _patch_of(glyph, WHOLE)
-        if glyph.meaning is None or patch is None or found[patch, 0] != NOT_ASKED:
+    """What a patch stands for: int64 [PATCHES, 3], rank, height and bin of the value, or NOT_ASKED.
+
+    That is a label's meaning where there is one, and else that of the bar, the slice, or the point above.
+    """
+    found = np.full((PATCHES, len(ASKED_OF_MEANINGS)), NOT_ASKED, np.int64)
+    labels = [(glyph, glyph.meaning) for glyph in drawn.glyphs if glyph.meaning]
+    values = [meaning.value for _, meaning in labels]
+    for at, meaning in (*labels, *((mark, mark.meaning) for mark in drawn.marks)):
+        patch = _patch_of(at, WHOLE)
+        if patch is None or found[patch, 0] != NOT_ASKED:
             continue
-        value = glyph.meaning.value
+        value = meaning.value
         rank = "lowest" if value == min(values) else "highest" if value == max(values) else "between"
-        found[patch, :2] = RANKS.index(rank), min(HEIGHTS - 1, int(glyph.meaning.height * HEIGHTS))
+        found[patch, :2] = RANKS.index(rank), min(HEIGHTS - 1, int(meaning.height * HEIGHTS))
         if value >= 1:
             found[patch, 2] = min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(value)))
     return found
 
 
-def _patch_of(glyph: Glyph, part: Part) -> int | None:
+def _patch_of(at: Glyph | Mark, part: Part) -> int | None:
     left, top, share = part
-    row, column = (int((at - first) / share * SIDE // 1) for at, first in ((glyph.y, top), (glyph.x, left)))
+    row, column = (int((share_of - first) / share * SIDE // 1) for share_of, first in ((at.y, top), (at.x, left)))
     return row * SIDE + column if 0 <= row < SIDE and 0 <= column < SIDE else None

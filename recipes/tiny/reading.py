@@ -8,18 +8,18 @@ import torch
 
 from bezel.media.images import Preprocessing
 from bezel.training.data.pictures import asking, pages, printed
-from recipes.tiny.patches import ASKED_OF_LABELS, NOT_ASKED, PATCHES, letters_of, meanings_of
+from recipes.tiny.patches import ASKED_OF_MEANINGS, NOT_ASKED, PATCHES, letters_of, meanings_of
 from recipes.tiny.seeing import PICTURES, SIZE, square_of
 
 PAGE, PARTS_OF_A_PAGE = 320, 10
 """Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
 Shown = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""A picture, uint8 [SIZE, SIZE, 3], and what its patches show: letters, and what labels mean."""
+"""A picture, uint8 [SIZE, SIZE, 3], and what its patches show: letters, and what they stand for."""
 
 
 def charts_share(done: float) -> float:
     """Of pictures, how many show no page: few until letters are known."""
-    return min(0.4, 0.1 + max(0.0, done - 0.15) * 2.5)
+    return min(0.5, 0.1 + max(0.0, done - 0.15) * 2.5)
 
 
 def shown(rng: random.Random, done: float) -> list[Shown]:
@@ -33,7 +33,9 @@ def shown(rng: random.Random, done: float) -> list[Shown]:
     for _ in range(PARTS_OF_A_PAGE):
         x, y = rng.randint(0, PAGE - SIZE), rng.randint(0, PAGE - SIZE)
         letters = letters_of(drawn, (x / PAGE, y / PAGE, SIZE / PAGE))
-        found.append((whole[y : y + SIZE, x : x + SIZE], letters, np.full((PATCHES, len(ASKED_OF_LABELS)), NOT_ASKED)))
+        found.append(
+            (whole[y : y + SIZE, x : x + SIZE], letters, np.full((PATCHES, len(ASKED_OF_MEANINGS)), NOT_ASKED))
+        )
     return found
 
 

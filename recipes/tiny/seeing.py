@@ -21,7 +21,7 @@ from recipes.tiny import positions
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
 from recipes.tiny.patches import (
-    ASKED_OF_LABELS,
+    ASKED_OF_MEANINGS,
     EACH,
     LETTERS,
     NOT_ASKED,
@@ -38,8 +38,8 @@ PICTURES = 16
 SHAPE = Shape(rows=16, length=384, answers=1024, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-MEANING_WEIGHT = 0.1
-"""Of a question about a label, beside its letters: there are few labels, and what few say is noisy."""
+MEANING_WEIGHT = 0.3
+"""Of a question about what a patch stands for, beside letters."""
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -157,7 +157,7 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     order = sorted(used)
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     letters = np.zeros((PICTURES, TOKENS, EACH), np.int64)
-    meanings = np.full((PICTURES, TOKENS, len(ASKED_OF_LABELS)), NOT_ASKED, np.int64)
+    meanings = np.full((PICTURES, TOKENS, len(ASKED_OF_MEANINGS)), NOT_ASKED, np.int64)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
@@ -193,7 +193,7 @@ class Batches(torch.utils.data.IterableDataset):
 @dataclass
 class Told:
     """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], and an array for each question about
-    labels."""
+    meanings."""
 
     letters: torch.Tensor
     meanings: tuple[torch.Tensor, ...]
@@ -240,7 +240,7 @@ class Sees(torch.nn.Module):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
         positions.begin(self.positions, SIDE)
         self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
-        self.meaning_head = torch.nn.Linear(hidden, sum(ASKED_OF_LABELS))
+        self.meaning_head = torch.nn.Linear(hidden, sum(ASKED_OF_MEANINGS))
 
     @property
     def positions(self) -> torch.nn.Embedding:
@@ -282,7 +282,7 @@ class Sees(torch.nn.Module):
         return soft
 
     def _told_by(self, soft: torch.Tensor) -> Told:
-        meanings = self.meaning_head(soft).split(list(ASKED_OF_LABELS), -1)
+        meanings = self.meaning_head(soft).split(list(ASKED_OF_MEANINGS), -1)
         return Told(self.spelling_head(soft).unflatten(-1, (EACH, -1)), meanings)
 
 

@@ -7,7 +7,7 @@
 The second command begins with an exported model that reads already, at a third of the rates; what tells letters and
 values is learned anew.
 Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to tell
-what each of its patches shows: letters, and of a chart's label whether its value is the highest and how large it is.
+what each of its patches shows: letters, and in charts the rank and the value that a bar, a slice or a label stands for.
 That teaches it to read long before answers would. At first it learns that alone, from pages full of text and then
 charts, which takes half the time of a step; a page shows ten times as many letters as a picture that is asked about.
 """

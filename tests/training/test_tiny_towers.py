@@ -146,12 +146,24 @@ def test_letters_are_found_in_the_soft_tokens_of_a_picture_and_of_its_parts() ->
     assert found((16 / 256, 32 / 256, 0.5)) == {(17, 0): "7"}, "patches of half a picture are half as large"
 
 
-def test_the_patches_of_a_label_know_what_it_stands_for() -> None:
+def test_patches_know_what_they_stand_for() -> None:
     look = Look(palette=("#ff0000",), horizontal=True)
-    found = patches.meanings_of(draw(Chart("bar", "Title", ("a", "b", "c"), (10, 250, 0.5), look)))
-    rows = [(patches.RANKS[rank], *rest) for rank, *rest in found.tolist() if rank != patches.NOT_ASKED]
-    assert rows == [("between", 0, 24), ("highest", 19, 58), ("lowest", 0, patches.NOT_ASKED)]  # 24 bins a decade
+    found = patches.meanings_of(draw(Chart("bar", "", ("a", "b", "c"), (10, 250, 0.5), look))).reshape(16, 16, 3)
+    asked = [(patches.RANKS[rank], *rest) for rank, *rest in found[:, 0].tolist() if rank != patches.NOT_ASKED]
+    assert asked == [("between", 0, 24), ("highest", 19, 58), ("lowest", 0, patches.NOT_ASKED)]  # 24 bins a decade
     assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
+    bar = found[7, 2:14]
+    assert (bar == found[7, 0]).all() and (found[7, 0] == [patches.RANKS.index("highest"), 19, 58]).all()
+    assert (found[5] == patches.NOT_ASKED).all(), "nothing is asked about what lies between"
+
+
+@pytest.mark.parametrize("kind", ["bar", "line", "pie"])
+def test_every_label_of_a_chart_has_marks_that_mean_the_same(kind: str) -> None:
+    drawn = draw(Chart(kind, "Title", ("a", "b", "c"), (50, 30, 20), Look()))  # type: ignore[arg-type]
+    labels = [glyph.meaning for glyph in drawn.glyphs if glyph.meaning]
+    assert [meaning.value for meaning in labels] == [50, 30, 20]
+    assert set(labels) == {mark.meaning for mark in drawn.marks}
+    assert all(0 < mark.x < 1 and 0 < mark.y < 1 for mark in drawn.marks)
 
 
 def test_a_position_is_a_row_a_column_and_its_own() -> None:

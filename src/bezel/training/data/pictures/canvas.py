@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SCALE = 4
+MARKS_APART = 8  # pixels
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a label stands for: a value, and how high that is, 0 to 1 of the axis or of the whole pie."""
+    """What a label, a bar or a slice stands for: a value, and how high that is, 0 to 1 of the axis or the whole pie."""
 
     value: float
     height: float
@@ -36,11 +37,21 @@ class Glyph:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place, 0 to 1 of the picture's width and height, inside of something that stands for a value."""
+
+    x: float
+    y: float
+    meaning: Meaning
+
+
+@dataclass(frozen=True)
 class Drawn:
-    """A picture (RGB) and the letters on it, in the order in which they were written."""
+    """A picture (RGB), the letters on it in the order in which they were written, and places that mean something."""
 
     image: Image
     glyphs: tuple[Glyph, ...]
+    marks: tuple[Mark, ...] = ()
 
 
 class Canvas:
@@ -53,6 +64,7 @@ class Canvas:
         self._image = Image.new("RGB", (width * SCALE, height * SCALE), background)
         self._draw = ImageDraw.Draw(self._image)
         self._glyphs: list[Glyph] = []
+        self._marks: list[Mark] = []
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, fill: str) -> None:
         self._draw.rectangle(_large(left, top, right, bottom), fill)
@@ -90,11 +102,25 @@ class Canvas:
             if character != " ":
                 self._glyphs.append(Glyph(character, place, middle / self.height, meaning))
 
+    def mark(self, x: float, y: float, meaning: Meaning) -> None:
+        """Nothing is drawn; what is here stands for a value."""
+        self._marks.append(Mark(x / self.width, y / self.height, meaning))
+
+    def mark_all(self, left: float, top: float, right: float, bottom: float, meaning: Meaning) -> None:
+        """Marks MARKS_APART in a rectangle, one at least."""
+        across, down = (max(1, round((end - start) / MARKS_APART)) for start, end in ((left, right), (top, bottom)))
+        for column in range(across):
+            for row in range(down):
+                x, y = left + (column + 0.5) * (right - left) / across, top + (row + 0.5) * (bottom - top) / down
+                self.mark(x, y, meaning)
+
     def finished(self) -> Drawn:
         """The picture at its own size."""
         from PIL import Image
 
-        return Drawn(self._image.resize((self.width, self.height), Image.Resampling.BOX), tuple(self._glyphs))
+        return Drawn(
+            self._image.resize((self.width, self.height), Image.Resampling.BOX), tuple(self._glyphs), tuple(self._marks)
+        )
 
 
 def length(text: str, face: str, size: int) -> float:

@@ -127,6 +127,7 @@ def _legend(canvas: Canvas, chart: Chart, top: float) -> float:
         y = top + 14 + index * (size + 7)
         left = look.width - wide - 4
         canvas.rectangle(left, y - size / 2 + 1, left + size - 2, y + size / 2 - 1, _colour(chart, index))
+        canvas.mark(left + size / 2, y, meaning)
         canvas.text(left + size + 3, y, label, look.face, size, look.ink, "lm", meaning)
     return wide
 
@@ -142,6 +143,10 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         end = start + 360 * value / total
         canvas.wedge(*middle, radius, start, end, _colour(chart, index), look.paper)
+        for degrees in range(round(start) + 5, round(end) - 4, 10):
+            along = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+            for share in (0.35, 0.6, 0.85):
+                canvas.mark(*(at + share * radius * by for at, by in zip(middle, along, strict=True)), meanings[index])
         angle = math.radians((start + end) / 2)
         x, y = math.cos(angle), math.sin(angle)
         if outside:
@@ -165,7 +170,7 @@ def _scale(chart: Chart) -> list[float]:
 
 
 def _meanings(chart: Chart) -> list[Meaning]:
-    """What each label stands for."""
+    """What each label stands for, and each bar, slice or point."""
     low, high = (0.0, sum(chart.values)) if chart.kind == "pie" else (_scale(chart)[0], _scale(chart)[-1])
     return [Meaning(value, (value - low) / (high - low)) for value in chart.values]
 
@@ -190,17 +195,20 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
             canvas.line([(left, height(mark)), (right, height(mark))], _faint(look), 0.7)
         canvas.line([(left - 3, height(mark)), (left, height(mark))], look.ink, 0.7)
         canvas.text(left - 5, height(mark), written(mark), look.face, look.size - 1, look.ink, "rm")
-    places = [left + step * (index + 0.5) for index in range(len(chart.labels))]
+    places, meanings = [left + step * (index + 0.5) for index in range(len(chart.labels))], _meanings(chart)
     if chart.kind == "bar":
         half = step * (1 - look.gap) / 2
         for index, (x, value) in enumerate(zip(places, chart.values, strict=True)):
             canvas.rectangle(x - half, height(value), x + half, bottom, _colour(chart, index))
+            canvas.mark_all(x - half, height(value), x + half, bottom, meanings[index])
     else:
         points = [(x, height(value)) for x, value in zip(places, chart.values, strict=True)]
         canvas.line(points, look.palette[0], look.thickness)
         if look.dots:
             for x, y in points:
                 canvas.disc(x, y, look.thickness + 1.2, look.palette[0])
+        for (x, y), meaning in zip(points, meanings, strict=True):
+            canvas.mark_all(x, y, x, bottom, meaning)
     if look.printed:
         size = fitting([written(value) for value in chart.values], look.face, look.size - 1, step - 2)
         for x, value in zip(places, chart.values, strict=True):
@@ -209,7 +217,7 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     canvas.line([(left, top - 2), (left, bottom), (right, bottom)], look.ink)
     if _labelled(chart):
         size = fitting(chart.labels, look.face, look.size, step - 2)
-        for x, label, meaning in zip(places, chart.labels, _meanings(chart), strict=True):
+        for x, label, meaning in zip(places, chart.labels, meanings, strict=True):
             canvas.text(x, bottom + 4, label, look.face, size, look.ink, "mt", meaning)
 
 
@@ -236,6 +244,7 @@ def _lying_bars(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         y = top + step * (index + 0.5)
         canvas.rectangle(left, y - half, place(value), y + half, _colour(chart, index))
+        canvas.mark_all(left, y - half, place(value), y + half, meanings[index])
         if _labelled(chart):
             canvas.text(left - 5, y, label, look.face, size, look.ink, "rm", meanings[index])
         if look.printed:
