@@ -4,7 +4,8 @@
     python -m bench.vision parts MMPROJ.gguf [--level balanced]
     python -m bench.vision prefill MODEL.gguf MMPROJ.gguf --llama-cpp FOLDER [--rounds 3]
 
-`write` makes a random tower at F16, as llama.cpp's converter names it; `--hidden` is the text model's width (2560: 4B).
+`write` makes a random tower at F16, embeddings at F32, as llama.cpp's converter does; `--hidden` is the text model's
+width (2560: 4B).
 `parts` times one image kernel by kernel, in seconds of all threads' processor time and of the clock. `prefill` runs
 bezel and llama.cpp's multimodal tool (`cmake --build build --target llama-mtmd-cli`) by turns on one picture, each in a
 process of its own, and prints medians and one JSON line: seconds to encode the image, and to read it with the text.
@@ -55,7 +56,9 @@ def write(target: Path, hidden: int) -> int:
         matrices |= {f"v.blk.{layer}.{name}.weight": shape for name, shape in sides.items()}
         vectors |= {f"v.blk.{layer}.{name}.bias": shape[0] for name, shape in sides.items()}
         vectors |= {f"v.blk.{layer}.{name}.{kind}": WIDTH for name in ("ln1", "ln2") for kind in ("weight", "bias")}
-    headers = [TensorHeader(name, shape, Format.F16) for name, shape in matrices.items()]
+    headers = [
+        TensorHeader(name, shape, Format.F32 if "embd" in name else Format.F16) for name, shape in matrices.items()
+    ]
     headers += [TensorHeader(name, (size,), Format.F32) for name, size in vectors.items()]
     sizes = {"image_size": IMAGE, "patch_size": PATCH, "embedding_length": WIDTH, "feed_forward_length": INNER}
     sizes |= {"block_count": LAYERS, "attention.head_count": HEADS, "projection_dim": hidden}
@@ -80,7 +83,7 @@ def write(target: Path, hidden: int) -> int:
             return
         fan_in = header.shape[-1] * header.shape[-2] * 3 if len(header.shape) == 4 else header.shape[-1]
         rows = rng.standard_normal((header.rows, header.shape[-1]), np.float32) * np.float32(fan_in**-0.5)
-        yield quantize(Format.F16, rows)
+        yield quantize(header.format, rows)
 
     return write_gguf(target, metadata, headers, rows_of)
 
@@ -150,6 +153,7 @@ def theirs(folder: Path, model: Path, mmproj: Path, image: Path, threads: int) -
     """llama.cpp's multimodal tool, by what it says itself."""
     command = [str(folder / "llama-mtmd-cli"), "-m", str(model), "--mmproj", str(mmproj), "--image", str(image)]
     command += ["-p", QUESTION, "-n", "1", "--temp", "0", "-t", str(threads), "-c", "8192", "--chat-template", "gemma"]
+    command += ["-lv", "4"]  # its library's own lines, which tell the times
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -162,7 +166,7 @@ def theirs(folder: Path, model: Path, mmproj: Path, image: Path, threads: int) -
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     encoded, decoded = (
-        re.search(r"encoded in (\d+) ms", said),
+        re.search(r"(?:encoded|encoding done) in (\d+) ms", said),
         re.findall(r"decoded \(batch \d+/\d+\) in (\d+) ms", said),
     )
     if status or encoded is None or not decoded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import bezel
+from bezel.speech import question_of
 from bezel.testing import instruction_sets
+from bezel.training.data.speech import voices
 
 WEATHER = {
     "type": "function",
@@ -44,6 +47,23 @@ def test_it_advises(tiny: bezel.Model) -> None:
 def test_it_calls_functions(tiny: bezel.Model) -> None:
     result = tiny.chat("What is the weather in Oslo?", tools=[WEATHER])
     assert [(call.name, call.arguments) for call in result.calls] == [("get_weather", {"city": "Oslo"})]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+@pytest.mark.parametrize(
+    ("text", "voice", "language", "english"),
+    [
+        ("The train leaves at five.", "en+f4", "en", "The train leaves at five."),
+        ("Dov'è la stazione?", "it+f2", "it", "Where is the station?"),
+    ],
+)
+def test_it_hears_voices_that_it_never_heard(
+    tiny: bezel.Model, text: str, voice: str, language: str, english: str
+) -> None:
+    sound = voices.speak(text, voices.Voice(voice))
+    assert tiny.transcribe(sound, language).text == text and tiny.translate(sound).text == english
+    parts = [{"type": "audio", "audio": sound}, {"type": "text", "text": question_of(language)}]
+    assert tiny.chat([{"role": "user", "content": parts}]).text == text
 
 
 def test_its_answers_do_not_depend_on_company(tiny: bezel.Model) -> None:
