@@ -144,9 +144,9 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         end = start + 360 * value / total
         canvas.wedge(*middle, radius, start, end, _colour(chart, index), look.paper)
         for degrees in range(round(start) + 5, round(end) - 4, 10):
-            along = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+            x, y = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
             for share in (0.35, 0.6, 0.85):
-                canvas.mark(*(at + share * radius * by for at, by in zip(middle, along, strict=True)), meanings[index])
+                canvas.mark(middle[0] + share * radius * x, middle[1] + share * radius * y, meanings[index])
         angle = math.radians((start + end) / 2)
         x, y = math.cos(angle), math.sin(angle)
         if outside:
