@@ -19,6 +19,7 @@ from bezel.media.fetching import Sources
 from bezel.testing import CounterBackend, instruction_sets
 from bezel.text.calls import CallDelta, CallFinished, CallStarted
 from bezel.text.tools import NamedTool
+from bezel.weights import embedded
 
 built = pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")
 GREEDY = Sampling(temperature=0.0)
@@ -31,16 +32,20 @@ def tool(name: str, **schema: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
 
 
+WRITES = str(embedded.writing().model)
+"""Of the embedded models the one that neither sees nor hears."""
+
+
 @pytest.fixture(scope="module")
 def child() -> Iterator[ChildBackend]:
-    found = open_child(model="tiny", threads=1)
+    found = open_child(model=WRITES, threads=1)
     yield found
     found.close()
 
 
 @pytest.fixture(scope="module")
 def native() -> NativeBackend:
-    return NativeBackend.load("tiny", threads=1)
+    return NativeBackend.load(WRITES, threads=1)
 
 
 @pytest.fixture(params=["counter", pytest.param("native", marks=built), pytest.param("child", marks=built)])
