@@ -161,8 +161,8 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
-        example = examples[index]
-        pictures[number], letters[number], meanings[number] = example.picture, example.letters, example.meanings
+        chosen = examples[index]
+        pictures[number], letters[number], meanings[number] = chosen.picture, chosen.letters, chosen.meanings
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
     tensors = [torch.from_numpy(array) for array in (pictures, letters, meanings)]
@@ -219,7 +219,7 @@ class Told:
         lengths = (rows > 0).sum(1)
         given = torch.full_like(lengths, rows.shape[1])
         each = functional.ctc_loss(odds, letters[spelled], given, lengths, reduction="none", zero_infinity=True)
-        return each.sum() / lengths.sum()
+        return each.sum() / lengths.sum().clamp(min=1)
 
     def rows_read(self) -> list[list[int]]:
         """The letters of each row of patches of each picture, as the most probable ones tell them."""
