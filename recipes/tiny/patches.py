@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 
 from bezel.training.data.pictures import pages
 from bezel.training.data.pictures.canvas import Drawn, Glyph, Mark
@@ -54,6 +55,11 @@ def meanings_of(drawn: Drawn) -> np.ndarray:
         if value >= 1:
             found[patch, 2] = min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(value)))
     return found
+
+
+def in_rows(told: torch.Tensor) -> torch.Tensor:
+    """What is told of each patch, [n, PATCHES, EACH, ...], as rows of a picture: [n * SIDE, SIDE * EACH, ...]."""
+    return told.flatten(1, 2).unflatten(1, (SIDE, -1)).flatten(0, 1)
 
 
 def _patch_of(at: Glyph | Mark, part: Part) -> int | None:

@@ -27,6 +27,7 @@ from recipes.tiny.patches import (
     NOT_ASKED,
     PATCHES,
     SIDE,
+    in_rows,
     letters_of,
     meanings_of,
 )
@@ -192,8 +193,7 @@ class Batches(torch.utils.data.IterableDataset):
 
 @dataclass
 class Told:
-    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], and an array for each question about
-    meanings."""
+    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], and for each question of meanings."""
 
     letters: torch.Tensor
     meanings: tuple[torch.Tensor, ...]
@@ -214,17 +214,16 @@ class Told:
         A letter on the border of two patches may be told by either. Rows with more letters than that can tell are left
         out.
         """
-        rows, spelled = letters.flatten(1).unflatten(1, (SIDE, -1)).flatten(0, 1), letters > 0
-        odds = self.letters.float().log_softmax(-1).flatten(1, 2).unflatten(1, (SIDE, -1)).flatten(0, 1).transpose(0, 1)
+        rows, odds = in_rows(letters), in_rows(self.letters.float().log_softmax(-1)).transpose(0, 1)
         lengths = (rows > 0).sum(1)
         given = torch.full_like(lengths, rows.shape[1])
-        each = functional.ctc_loss(odds, letters[spelled], given, lengths, reduction="none", zero_infinity=True)
+        each = functional.ctc_loss(odds, rows[rows > 0], given, lengths, reduction="none", zero_infinity=True)
         return each.sum() / lengths.sum().clamp(min=1)
 
     def rows_read(self) -> list[list[int]]:
         """The letters of each row of patches of each picture, as the most probable ones tell them."""
-        best = self.letters.argmax(-1).flatten(1).unflatten(1, (SIDE, -1)).flatten(0, 1)
-        return [[letter for letter, _ in groupby(row) if letter] for row in best.tolist()]
+        best = in_rows(self.letters.argmax(-1)).tolist()
+        return [[letter for letter, _ in groupby(row) if letter] for row in best]
 
 
 class Sees(torch.nn.Module):
