@@ -19,7 +19,7 @@ from bezel.weights.checkpoint import open_checkpoint
 from bezel.weights.mmproj import write_mmproj
 from bezel.weights.quantize import quantize
 from bezel.weights.vision import vision_of
-from recipes.tiny import hearing, patches, positions, seeing
+from recipes.tiny import hearing, positions, seeing, shown
 
 
 def export(kind: str, run: Path, out: Path) -> tuple[Path, Path]:
@@ -27,7 +27,7 @@ def export(kind: str, run: Path, out: Path) -> tuple[Path, Path]:
     recipe, model_of = (seeing, seeing.Sees) if kind == "sees" else (hearing, hearing.Hears)
     trained = model_of(len(recipe.prompts(run).tokenizer))
     if kind == "sees":
-        positions.split(trained.positions, patches.SIDE)
+        positions.split(trained.positions, shown.PATCHES_OF_A_SIDE)
     trained.load_state_dict(torch.load(run / "checkpoint.pt")["model"])
     if kind == "sees":
         positions.join(trained.positions)

@@ -26,14 +26,6 @@ class _Sum(torch.nn.Module):
         return (self.rows[:, None] + self.columns).flatten(0, 1)
 
 
-def begin(positions: torch.nn.Embedding, side: int) -> None:
-    """Of two rows, or of two columns, nothing is in common at first."""
-    directions = torch.nn.init.orthogonal_(torch.empty(2 * side, positions.embedding_dim))
-    rows, columns = (_waves(side) @ each for each in directions.chunk(2))
-    with torch.no_grad():
-        positions.weight.copy_((rows[:, None] + columns).flatten(0, 1))
-
-
 def split(positions: torch.nn.Embedding, side: int) -> None:
     """Learn the parts of the table from now on, until `join`."""
     parametrize.register_parametrization(positions, "weight", _Sum(positions.weight.detach(), side))
@@ -42,10 +34,3 @@ def split(positions: torch.nn.Embedding, side: int) -> None:
 def join(positions: torch.nn.Embedding) -> None:
     """Make one table of the parts."""
     parametrize.remove_parametrizations(positions, "weight")
-
-
-def _waves(side: int) -> torch.Tensor:
-    """[side, side]: odd multiples of half a turn in `side` places, which makes rows orthogonal."""
-    frequencies = torch.pi * (torch.arange(side // 2) + 0.5) / (side // 2)
-    turns = torch.arange(side)[:, None] * frequencies
-    return torch.cat([turns.cos(), turns.sin()], 1)

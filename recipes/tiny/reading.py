@@ -1,4 +1,4 @@
-"""Pictures from which a tower learns alone, before a text model asks: parts of pages full of text, and charts."""
+"""Pictures from which what tokens show is learned alone, before anything is asked: parts of pages, and charts."""
 
 import random
 from collections.abc import Iterator
@@ -8,51 +8,47 @@ import torch
 
 from bezel.media.images import Preprocessing
 from bezel.training.data.pictures import asking, pages, printed
-from recipes.tiny.patches import ASKED_OF_MEANINGS, NOT_ASKED, PATCHES, letters_of, meanings_of
 from recipes.tiny.seeing import PICTURES, SIZE, square_of
+from recipes.tiny.shown import Shown, batched, shown_on
 
 PAGE, PARTS_OF_A_PAGE = 320, 10
 """Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
-Shown = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""A picture, uint8 [SIZE, SIZE, 3], and what its patches show: letters, and what they stand for."""
+Picture = tuple[np.ndarray, Shown[np.ndarray]]
+"""uint8 [SIZE, SIZE, 3], and what it shows."""
 
 
-def charts_share(done: float) -> float:
-    """Of pictures, how many show no page: few until letters are known."""
-    return min(0.5, 0.1 + max(0.0, done - 0.15) * 2.5)
+FEW_CHARTS, MANY_CHARTS = 0.1, 0.7
+"""Of pictures: while letters are learned alone, and then."""
 
 
-def shown(rng: random.Random, done: float) -> list[Shown]:
-    """The parts of a page, or one chart or short text."""
-    share = charts_share(done)
+def pictures(rng: random.Random, share: float) -> list[Picture]:
+    """The parts of a page, or, as a share of all pictures, one chart or short text."""
     if rng.random() < PARTS_OF_A_PAGE * share / (PARTS_OF_A_PAGE * share + 1 - share):
         drawn = rng.choice((asking, asking, asking, printed)).sample(rng, "train").drawn
-        return [(square_of(drawn), letters_of(drawn), meanings_of(drawn))]
+        return [(square_of(drawn), shown_on(drawn))]
     drawn, found = pages.page(rng, "train"), []
     whole = Preprocessing(PAGE).square(np.asarray(drawn.image))
     for _ in range(PARTS_OF_A_PAGE):
         x, y = rng.randint(0, PAGE - SIZE), rng.randint(0, PAGE - SIZE)
-        letters = letters_of(drawn, (x / PAGE, y / PAGE, SIZE / PAGE))
-        found.append(
-            (whole[y : y + SIZE, x : x + SIZE], letters, np.full((PATCHES, len(ASKED_OF_MEANINGS)), NOT_ASKED))
-        )
+        part = x / PAGE, y / PAGE, SIZE / PAGE
+        found.append((whole[y : y + SIZE, x : x + SIZE], shown_on(drawn, part)))
     return found
 
 
 class Pages(torch.utils.data.IterableDataset):
-    """Endless, from step `first` of `steps`: pictures uint8 [PICTURES, SIZE, SIZE, 3], letters and meanings."""
+    """Endless, with so many charts among them: pictures uint8 [PICTURES, SIZE, SIZE, 3] and what they show."""
 
-    def __init__(self, first: int, steps: int) -> None:
-        self._first, self._steps = first, steps
+    def __init__(self, seed: int, charts: float) -> None:
+        self._seed, self._charts = seed, charts
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Shown[torch.Tensor]]]:
         torch.set_num_threads(1)
-        rng, step = random.Random(self._first), self._first
-        pool: list[Shown] = []
+        rng = random.Random(self._seed)
+        pool: list[Picture] = []
         while True:
             while len(pool) < 8 * PICTURES:  # so that parts of a page come apart
-                pool += shown(rng, step / self._steps)
+                pool += pictures(rng, self._charts)
             rng.shuffle(pool)
-            step += 1
-            yield tuple(torch.from_numpy(np.stack(each)) for each in zip(*pool[:PICTURES], strict=True))
+            chosen, shown = zip(*pool[:PICTURES], strict=True)
+            yield torch.from_numpy(np.stack(chosen)), batched(shown)
             del pool[:PICTURES]

@@ -3,13 +3,12 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextModel
 
 from bezel.media.images import Preprocessing
 from bezel.text.soft import ImageForm
@@ -17,30 +16,21 @@ from bezel.training.data.example import Split
 from bezel.training.data.pictures import asking, printed, topics
 from bezel.training.data.pictures.canvas import Drawn
 from bezel.training.data.pictures.seen import Seen
-from recipes.tiny import positions
 from recipes.tiny import tokenizer as tokenizers
-from recipes.tiny.packing import Rows, Shape, Strands, pack, size_of
-from recipes.tiny.patches import (
-    ASKED_OF_MEANINGS,
-    EACH,
-    LETTERS,
-    NOT_ASKED,
-    PATCHES,
-    SIDE,
-    in_rows,
-    letters_of,
-    meanings_of,
-)
+from recipes.tiny.local import begin_local
+from recipes.tiny.packing import UNSEEN, Rows, Shape, Strands, pack, size_of
 from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
+from recipes.tiny.shown import NOTHING, PATCHES_OF_A_SIDE, TOKENS, Shown, batched, shown_on
+from recipes.tiny.told import Heads, Told
 
-SIZE, TOKENS = 256, PATCHES  # pixels of a side, and soft tokens, one for each patch
-PICTURES = 16
-SHAPE = Shape(rows=16, length=384, answers=1024, window=384)
+SIZE = 256  # pixels of a side
+PICTURES = 8
+SHAPE = Shape(rows=8, length=384, answers=512, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
-MEANING_WEIGHT = 0.3
-"""Of a question about what a patch stands for, beside letters."""
+FIRST_LAYERS = 3
+"""Of the text model, behind which tokens are asked what they stand for; the others are left to answer with it."""
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -48,14 +38,14 @@ def config(pieces: int) -> Gemma3Config:
     text = {
         "vocab_size": pieces,
         "hidden_size": 192,
-        "intermediate_size": 416,
-        "num_hidden_layers": 5,
+        "intermediate_size": 512,
+        "num_hidden_layers": 6,
         "num_attention_heads": 3,
         "num_key_value_heads": 1,
         "head_dim": 64,
         "query_pre_attn_scalar": 64,
         "sliding_window": SHAPE.window,
-        "layer_types": ["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        "layer_types": ["sliding_attention", "full_attention"] * 3,
         "max_position_embeddings": 1024,
         "rope_parameters": {
             "full_attention": {"rope_type": "default", "rope_theta": 1e6},
@@ -68,11 +58,11 @@ def config(pieces: int) -> Gemma3Config:
     }
     vision = {
         "hidden_size": 192,
-        "intermediate_size": 768,
-        "num_hidden_layers": 6,
+        "intermediate_size": 672,
+        "num_hidden_layers": 5,
         "num_attention_heads": 3,
         "image_size": SIZE,
-        "patch_size": SIZE // SIDE,
+        "patch_size": SIZE // PATCHES_OF_A_SIDE,
         "vision_use_head": False,
     }
     return Gemma3Config(
@@ -82,7 +72,7 @@ def config(pieces: int) -> Gemma3Config:
         boi_token_index=CONTROL.index("<start_of_image>"),
         eoi_token_index=CONTROL.index("<end_of_image>"),
         image_token_index=CONTROL.index("<image_soft_token>"),
-        attn_implementation="eager",
+        attn_implementation={"text_config": "eager", "vision_config": "sdpa"},
     )
 
 
@@ -116,11 +106,10 @@ def draw(rng: random.Random, split: Split, done: float) -> Seen:
 
 @dataclass
 class Example:
-    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what its patches show, and questions."""
+    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what it shows, and questions."""
 
     picture: np.ndarray
-    letters: np.ndarray
-    meanings: np.ndarray
+    shown: Shown[np.ndarray]
     strands: Strands
     task: str
 
@@ -132,8 +121,7 @@ def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
     strands = prompts.strands(asked)
     while size_of(strands) > SHAPE.length and len(strands[1]) > 1:
         strands[1].pop()
-    drawn = seen.drawn
-    return Example(square_of(drawn), letters_of(drawn), meanings_of(drawn), strands, seen.asked[0].task)
+    return Example(square_of(seen.drawn), shown_on(seen.drawn), strands, seen.asked[0].task)
 
 
 def square_of(drawn: Drawn) -> np.ndarray:
@@ -147,8 +135,7 @@ class Batch:
 
     rows: Rows
     pictures: torch.Tensor
-    letters: torch.Tensor
-    meanings: torch.Tensor
+    shown: Shown[torch.Tensor]
     places: torch.Tensor
 
 
@@ -157,17 +144,14 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     rows, used = pack([each.strands for each in examples], SHAPE, PICTURES)
     order = sorted(used)
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
-    letters = np.zeros((PICTURES, TOKENS, EACH), np.int64)
-    meanings = np.full((PICTURES, TOKENS, len(ASKED_OF_MEANINGS)), NOT_ASKED, np.int64)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     for number, index in enumerate(order):
-        chosen = examples[index]
-        pictures[number], letters[number], meanings[number] = chosen.picture, chosen.letters, chosen.meanings
+        pictures[number] = examples[index].picture
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
-    tensors = [torch.from_numpy(array) for array in (pictures, letters, meanings)]
-    return Batch(rows, *tensors, places.flatten()), used
+    shown = batched([examples[index].shown for index in order] + [NOTHING] * (PICTURES - len(order)))
+    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten()), used
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -191,43 +175,8 @@ class Batches(torch.utils.data.IterableDataset):
             yield batch
 
 
-@dataclass
-class Told:
-    """Logits of what soft tokens show, [n, TOKENS, ...]: letters [EACH, letters], and for each question of meanings."""
-
-    letters: torch.Tensor
-    meanings: tuple[torch.Tensor, ...]
-
-    def loss(self, letters: torch.Tensor, meanings: torch.Tensor) -> torch.Tensor:
-        """Of letters [n, TOKENS, EACH], a letter; and of meanings [n, TOKENS, 3], a patch."""
-        found = self._spelling_loss(letters)
-        for logits, wanted in zip(self.meanings, meanings.unbind(-1), strict=True):
-            each = functional.cross_entropy(
-                logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
-            )
-            found = found + MEANING_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
-        return found
-
-    def _spelling_loss(self, letters: torch.Tensor) -> torch.Tensor:
-        """Connectionist temporal classification (Graves et al. 2006) of each row of patches.
-
-        A letter on the border of two patches may be told by either. Rows with more letters than that can tell are left
-        out.
-        """
-        rows, odds = in_rows(letters), in_rows(self.letters.float().log_softmax(-1)).transpose(0, 1)
-        lengths = (rows > 0).sum(1)
-        given = torch.full_like(lengths, rows.shape[1])
-        each = functional.ctc_loss(odds, rows[rows > 0], given, lengths, reduction="none", zero_infinity=True)
-        return each.sum() / lengths.sum().clamp(min=1)
-
-    def rows_read(self) -> list[list[int]]:
-        """The letters of each row of patches of each picture, as the most probable ones tell them."""
-        best = in_rows(self.letters.argmax(-1)).tolist()
-        return [[letter for letter, _ in groupby(row) if letter] for row in best]
-
-
 class Sees(torch.nn.Module):
-    """Gemma 3 with logits at the answers' places, and heads that tell what each soft token shows."""
+    """Gemma 3 with logits at the answers' places, and heads that tell what pictures show."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -237,9 +186,8 @@ class Sees(torch.nn.Module):
         projection = self.model.model.multi_modal_projector.mm_input_projection_weight
         for weight in (embedding, projection):
             torch.nn.init.normal_(weight, std=hidden**-0.5)
-        positions.begin(self.positions, SIDE)
-        self.spelling_head = torch.nn.Linear(hidden, EACH * (len(LETTERS) + 1))
-        self.meaning_head = torch.nn.Linear(hidden, sum(ASKED_OF_MEANINGS))
+        begin_local(self.model.model.vision_tower, PATCHES_OF_A_SIDE)
+        self.heads = Heads(self.model.config.vision_config.hidden_size, hidden)
 
     @property
     def positions(self) -> torch.nn.Embedding:
@@ -256,33 +204,76 @@ class Sees(torch.nn.Module):
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
     ) -> tuple[torch.Tensor, Told]:
-        """Logits of answers [answers, pieces], and of what soft tokens show."""
+        """Logits of answers [answers, pieces], and of what pictures show."""
         with precision():
-            soft = self._soft(pictures)
+            patches, soft = self._look_at(pictures)
             embedded = self.model.get_input_embeddings()(ids)
             flat_soft = soft.flatten(0, 1).to(embedded.dtype)
-            flat = torch.cat([embedded.flatten(0, 1), torch.zeros_like(flat_soft)]).index_copy(0, places, flat_soft)
-            embedded = flat[: ids.numel()].view_as(embedded)
-            hidden = self.model.model.language_model(
-                inputs_embeds=embedded, position_ids=positions, attention_mask=masks, use_cache=False
-            ).last_hidden_state
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self._told_by(soft)
+            beyond = torch.zeros_like(flat_soft)
+            flat = torch.cat([embedded.flatten(0, 1), beyond]).index_copy(0, places, flat_soft)
+            first, others = self._text.layers[:FIRST_LAYERS], self._text.layers[FIRST_LAYERS:]
+            hidden = self._through(first, flat[: ids.numel()].view_as(embedded), positions, masks)
+            at_pictures = torch.cat([hidden.flatten(0, 1), beyond.to(hidden.dtype)])[places].view_as(soft)
+            hidden = self._text.norm(self._through(others, hidden, positions, masks))
+            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self.heads(patches, at_pictures)
 
-    def read(self, pictures: torch.Tensor) -> Told:
-        """What soft tokens show alone; the text model has no part in it."""
+    def read(self, pictures: torch.Tensor, beginning: torch.Tensor) -> Told:
+        """What pictures show alone, behind ids [n] that every prompt begins with; nothing is asked."""
         with precision():
-            return self._told_by(self._soft(pictures))
+            patches, soft = self._look_at(pictures)
+            before = self.model.get_input_embeddings()(beginning).expand(len(pictures), -1, -1)
+            row = torch.cat([before, soft.to(before.dtype)], 1)
+            length, seen = row.shape[1], torch.ones(row.shape[1], row.shape[1]).tril()
+            seen[len(beginning) :] = 1
+            both = ((1 - seen) * UNSEEN).expand(len(pictures), 1, -1, -1)
+            masks = {"full_attention": both, "sliding_attention": both}
+            layers = self._text.layers[:FIRST_LAYERS]
+            hidden = self._through(layers, row, torch.arange(length).expand(len(pictures), -1), masks)
+            told: Told = self.heads(patches, hidden[:, len(beginning) :])
+            return told
 
-    def _soft(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Soft tokens, [n, TOKENS, hidden]."""
-        pixels = (pictures.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-        rows = self.model.model.vision_tower(pixel_values=pixels).last_hidden_state
-        soft: torch.Tensor = self.model.model.multi_modal_projector(rows)
-        return soft
+    def spell(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of the letters that patches show, [n, PATCHES, EACH_PATCH, letters], of every quarter by itself.
 
-    def _told_by(self, soft: torch.Tensor) -> Told:
-        meanings = self.meaning_head(soft).split(list(ASKED_OF_MEANINGS), -1)
-        return Told(self.spelling_head(soft).unflatten(-1, (EACH, -1)), meanings)
+        That is half as much work, and a letter needs no more.
+        """
+        with precision():
+            tower, side = self.model.model.vision_tower, PATCHES_OF_A_SIDE // 2
+            begun = tower.embeddings(_pixels(pictures))
+            quarters = begun.view(-1, 2, side, 2, side, begun.shape[-1]).transpose(2, 3).flatten(3, 4).flatten(0, 2)
+            for layer in tower.encoder.layers:
+                quarters = layer(quarters, None)
+            whole = quarters.view(-1, 2, 2, side, side, begun.shape[-1]).transpose(2, 3).reshape(begun.shape)
+            return self.heads.by_patch(tower.post_layernorm(whole))
+
+    @property
+    def _text(self) -> Gemma3TextModel:
+        found: Gemma3TextModel = self.model.model.language_model
+        return found
+
+    def _through(
+        self,
+        layers: torch.nn.ModuleList,
+        hidden: torch.Tensor,
+        positions: torch.Tensor,
+        masks: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Some layers of the text model: Transformers' own forward gives no way to look between them."""
+        turns = {kind: self._text.rotary_emb(hidden, positions, kind) for kind in masks}
+        for layer in layers:
+            kind = self._text.config.layer_types[layer.self_attn.layer_idx]
+            hidden = layer(hidden, position_embeddings=turns[kind], attention_mask=masks[kind], position_ids=positions)
+        return hidden
+
+    def _look_at(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches [n, PATCHES, width] and soft tokens [n, TOKENS, hidden]."""
+        patches = self.model.model.vision_tower(pixel_values=_pixels(pictures)).last_hidden_state
+        return patches, self.model.model.multi_modal_projector(patches)
+
+
+def _pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """As the tower takes them, [n, 3, SIZE, SIZE], -1 to 1."""
+    return (pictures.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
 
 
 def masks(batch: Batch) -> dict[str, torch.Tensor]:

@@ -6,10 +6,10 @@
 
 The second command begins with an exported model that reads already, at a third of the rates; what tells letters and
 values is learned anew.
-Pictures are drawn by a process of their own while the last ones are learned from. The tower has a second task, to tell
-what each of its patches shows: letters, and in charts the rank and the value that a bar, a slice or a label stands for.
-That teaches it to read long before answers would. At first it learns that alone, from pages full of text and then
-charts, which takes half the time of a step; a page shows ten times as many letters as a picture that is asked about.
+Pictures are drawn by processes of their own while the last ones are learned from. There is a second task, to tell what
+each soft token shows: letters, and in charts the rank and the value that a bar, a slice, a label or a mark stands for.
+That teaches to read long before answers would. At first it is learned alone, from pages full of text and then charts; a
+page shows ten times as many letters as a picture that is asked about.
 """
 
 import argparse
@@ -24,22 +24,26 @@ import torch
 from bezel.training.data.pictures import asking, printed
 from bezel.training.data.pictures.seen import Seen
 from bezel.training.scores import distance
-from recipes.tiny import patches, positions, seeing
+from recipes.tiny import positions, seeing
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import added
-from recipes.tiny.reading import Pages
+from recipes.tiny.reading import FEW_CHARTS, MANY_CHARTS, Pages
 from recipes.tiny.run import Run
+from recipes.tiny.shown import MEANINGS, NOT_ASKED, PATCHES_OF_A_SIDE, in_rows
 from recipes.tiny.starting import take_sight
+from recipes.tiny.told import Told, rows_read, spelling_loss
 
-READ_AGAIN = 2
+PLACED_FOR = 0.15
+"""For this share of all steps the place of a letter is asked for, less and less."""
+READ_AGAIN = 4
 """Later, too, one of so many steps is reading alone."""
 
 
 @torch.no_grad()
 def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, float]:
-    """Held-out answers of which every token is the most probable one, by task, and what soft tokens show.
+    """Held-out answers of which every token is the most probable one, by task, and what is told of pictures.
 
-    A height is right within a twentieth of the axis, a size within a tenth of the value.
+    A height is right within a twentieth of the axis, a value and an axis' end within a tenth.
     """
     rng, asked = random.Random(99), seeing.prompts(folder)
     examples = []
@@ -51,15 +55,16 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
         batch, used = seeing.batch_of(examples, asked.start)
         logits, told = run_on(model, batch)
         wrong = batch.rows.wrong(logits)
-        rows = patches.in_rows(batch.letters).tolist()
-        for found, row in zip(told.rows_read(), rows, strict=True):
-            letters = [letter for letter in row if letter]
-            errors = min(len(letters), distance(found, letters))
-            right["letters"] += [False] * errors + [True] * (len(letters) - errors)
-        for name, logits, wanted in zip(
-            ("rank", "height", "size"), told.meanings, batch.meanings.unbind(-1), strict=True
+        for name, logits, wanted in (
+            ("letters", told.by_token, batch.shown.by_token),
+            ("letters by patch", told.by_patch, batch.shown.by_patch),
         ):
-            off = (logits.argmax(-1) - wanted).abs()[wanted != patches.NOT_ASKED]
+            for found, row in zip(rows_read(logits), in_rows(wanted).tolist(), strict=True):
+                letters = [letter for letter in row if letter]
+                errors = min(len(letters), distance(found, letters))
+                right[name] += [False] * errors + [True] * (len(letters) - errors)
+        for name, logits, wanted in zip(MEANINGS, told.meanings, batch.shown.meanings.unbind(-1), strict=True):
+            off = (logits.argmax(-1) - wanted).abs()[wanted != NOT_ASKED]
             right[name] += (off <= (name != "rank")).tolist()
         for index in used:
             right[examples[index].task].append(index not in wrong)
@@ -67,8 +72,8 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
 
 
-def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, seeing.Told]:
-    """Logits of answers, and of what soft tokens show."""
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, Told]:
+    """Logits of answers, and of what pictures show."""
     rows = batch.rows
     return model(batch.pictures, batch.places, rows.ids, rows.positions, added(seeing.masks(batch)), rows.places)
 
@@ -84,7 +89,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="in all, over every run of this folder")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--start", type=Path, nargs=2, help="the two files of an exported model, to begin with them")
-    parser.add_argument("--reading-alone", type=float, default=0.55, help="the share of steps that are reading alone")
+    parser.add_argument("--letters-alone", type=float, default=0.45, help="the share of steps for the tower alone")
+    parser.add_argument("--reading-alone", type=float, default=0.7, help="the share of steps before anything is asked")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -94,20 +100,27 @@ def main() -> None:
     model = seeing.Sees(len(seeing.prompts(options.folder).tokenizer))
     if options.start:
         take_sight(model.model.model, *options.start)
-    positions.split(model.positions, patches.SIDE)
+    positions.split(model.positions, PATCHES_OF_A_SIDE)
     run = Run(options.folder, model, options.steps, options.rate)
-    pages = _beside(Pages(run.step, options.steps))
+    pages = _beside(Pages(run.step, FEW_CHARTS))
+    charts = _beside(Pages(run.step, MANY_CHARTS))
     batches = _beside(seeing.Batches(options.folder, run.step, options.steps))
-    compiled, read = torch.compile(model), torch.compile(model.read)
+    compiled, read, spell = (torch.compile(each) for each in (model, model.read, model.spell))
+    asked = seeing.prompts(options.folder)
+    beginning = torch.tensor(asked.shared[: asked.start])
 
     def loss_of(done: float) -> torch.Tensor:
+        if done < options.letters_alone:
+            pictures, shown = next(pages)
+            return spelling_loss(spell(pictures), shown.by_patch, max(0.0, 1 - done / PLACED_FOR))
+        placed = max(0.0, 1 - (done - options.letters_alone) / PLACED_FOR)
         if done < options.reading_alone or run.step % READ_AGAIN == 0:
-            pictures, *shown = next(pages)
-            told: seeing.Told = read(pictures)
-            return told.loss(*shown)
+            pictures, shown = next(charts)
+            told: Told = read(pictures, beginning)
+            return told.loss(shown, placed)
         batch = next(batches)
         logits, told = run_on(compiled, batch)
-        return batch.rows.loss(logits) + 0.3 * told.loss(batch.letters, batch.meanings)
+        return batch.rows.loss(logits) + 0.3 * told.loss(batch.shown, placed)
 
     run.learn(loss_of, lambda: scores(compiled, options.folder))
 

@@ -22,14 +22,16 @@ pytest.importorskip("transformers")
 export_towers = pytest.importorskip("recipes.tiny.export_towers")
 from recipes.tiny import (  # noqa: E402
     hearing,
+    local,
     packing,
-    patches,
     positions,
     precision,
     reading,
     seeing,
+    shown,
     sounds,
     starting,
+    told,
     train_hears,
     train_sees,
 )
@@ -82,7 +84,7 @@ def test_what_is_trained_sees_the_same_when_it_is_exported(tmp_path: Path, monke
     batch, used = seeing.batch_of([example], asked.start)
     assert used == {0}
     model = random_weights(seeing.Sees(len(asked.tokenizer)))
-    positions.split(model.positions, patches.SIDE)
+    positions.split(model.positions, shown.PATCHES_OF_A_SIDE)
     expected = logits_of(model, train_sees, batch, monkeypatch)
     text, tower = exported("sees", model, tmp_path)
     assert text.stat().st_size + tower.stat().st_size < 5.5e6
@@ -129,52 +131,58 @@ def test_what_is_trained_hears_the_same_when_it_is_exported(tmp_path: Path, monk
     assert_close(logits_of(again.eval(), train_hears, batch, monkeypatch), expected, 0.1)
 
 
-def test_letters_are_found_in_the_soft_tokens_of_a_picture_and_of_its_parts() -> None:
+def test_letters_are_found_in_the_patches_and_tokens_of_a_picture_and_of_its_parts() -> None:
     from bezel.training.data.pictures.canvas import Canvas
 
     canvas = Canvas(256, 256, "#ffffff")
-    canvas.text(8, 8, "H", fonts.BUILT_IN, 12, "#000000")  # in the first patch
-    canvas.text(24, 40, "7", fonts.BUILT_IN, 12, "#000000")  # second of the row, third row of patches
+    canvas.text(8, 8, "H", fonts.BUILT_IN, 12, "#000000")  # in the first token
+    canvas.text(24, 40, "7", fonts.BUILT_IN, 12, "#000000")  # second of the row, third row of tokens
     drawn = canvas.finished()
 
-    def found(part: patches.Part = patches.WHOLE) -> dict[tuple[int, int], str]:
-        letters = patches.letters_of(drawn, part)
+    def found(letters: np.ndarray) -> dict[tuple[int, int], str]:
         places = zip(*(each.tolist() for each in np.nonzero(letters)), strict=True)
-        return {place: patches.LETTERS[letters[place] - 1] for place in places}
+        return {place: shown.LETTERS[letters[place] - 1] for place in places}
 
-    assert found() == {(0, 0): "H", (2 * 16 + 1, 0): "7"}
-    assert found((16 / 256, 32 / 256, 0.5)) == {(17, 0): "7"}, "patches of half a picture are half as large"
+    whole = shown.shown_on(drawn)
+    assert found(whole.by_token) == {(0, 0): "H", (2 * 16 + 1, 0): "7"}
+    assert found(whole.by_patch) == {(32 + 1, 0): "H", (5 * 32 + 3, 0): "7"}
+    half = shown.shown_on(drawn, (16 / 256, 32 / 256, 0.5))
+    assert found(half.by_token) == {(17, 0): "7"}, "tokens of half a picture are half as large"
 
 
-def test_patches_know_what_they_stand_for() -> None:
+def test_tokens_know_what_they_stand_for() -> None:
     look = Look(palette=("#ff0000",), horizontal=True)
-    found = patches.meanings_of(draw(Chart("bar", "", ("a", "b", "c"), (10, 250, 0.5), look))).reshape(16, 16, 3)
-    asked = [(patches.RANKS[rank], *rest) for rank, *rest in found[:, 0].tolist() if rank != patches.NOT_ASKED]
-    assert asked == [("between", 0, 24), ("highest", 19, 58), ("lowest", 0, patches.NOT_ASKED)]  # 24 bins a decade
-    assert abs(10 ** (58 / patches.BINS_OF_A_DECADE) / 250 - 1) < 0.05
+    drawn = draw(Chart("bar", "", ("a", "b", "c"), (10, 250, 0.5), look))
+    found = shown.shown_on(drawn).meanings.reshape(16, 16, len(shown.MEANINGS))
+    end = round(shown.BINS_OF_A_DECADE * np.log10(250))
+    asked = [(shown.RANKS[rank], *rest) for rank, *rest in found[:, 0].tolist() if rank != shown.NOT_ASKED]
+    assert asked == [("between", 0, 24, end), ("highest", 19, end, end), ("lowest", 0, shown.NOT_ASKED, end)]
     bar = found[7, 2:14]
-    assert (bar == found[7, 0]).all() and (found[7, 0] == [patches.RANKS.index("highest"), 19, 58]).all()
-    assert (found[5] == patches.NOT_ASKED).all(), "nothing is asked about what lies between"
+    assert (bar == found[7, 0]).all() and (found[7, 0] == [shown.RANKS.index("highest"), 19, end, end]).all()
+    assert (found[5] == shown.NOT_ASKED).all(), "nothing is asked about what lies between"
+    marks = {tuple(mark) for mark in found[15].tolist() if mark[1] != shown.NOT_ASKED}
+    fifties = [round(shown.BINS_OF_A_DECADE * np.log10(50 * i)) for i in range(1, 6)]
+    assert marks == {(shown.NOT_ASKED, min(19, 4 * i), [shown.NOT_ASKED, *fifties][i], end) for i in range(6)}, (
+        "marks of the axis have no rank"
+    )
 
 
 @pytest.mark.parametrize("kind", ["bar", "line", "pie"])
 def test_every_label_of_a_chart_has_marks_that_mean_the_same(kind: str) -> None:
     drawn = draw(Chart(kind, "Title", ("a", "b", "c"), (50, 30, 20), Look()))  # type: ignore[arg-type]
-    labels = [glyph.meaning for glyph in drawn.glyphs if glyph.meaning]
-    assert [meaning.value for meaning in labels] == [50, 30, 20]
+    labels = [glyph.meaning for glyph in drawn.glyphs if glyph.meaning and glyph.meaning.rank]
+    assert [(meaning.value, meaning.rank) for meaning in labels] == [
+        (50, "highest"),
+        (30, "between"),
+        (20, "lowest"),
+    ]
     assert set(labels) == {mark.meaning for mark in drawn.marks}
     assert all(0 < mark.x < 1 and 0 < mark.y < 1 for mark in drawn.marks)
 
 
 def test_a_position_is_a_row_a_column_and_its_own() -> None:
     table = torch.nn.Embedding(16, 192)
-    positions.begin(table, 4)
     begun = table.weight.detach().clone()
-    square = begun.view(4, 4, 192)
-    across = square[0, :, :] - square[1, :, :]
-    assert torch.allclose(across, across[:1].expand(4, -1), atol=1e-5), "rows differ by the same in every column"
-    among = (square[:, 0] - square[:, 1])[0] @ (square[0] - square[1])[0]
-    assert abs(among) < 1e-4, "and not as columns do"
     positions.split(table, 4)
     assert torch.allclose(table.weight, begun, atol=1e-5)
     table.weight.pow(2).sum().backward()
@@ -184,41 +192,93 @@ def test_a_position_is_a_row_a_column_and_its_own() -> None:
     assert moved.view(4, 4).all(1).tolist() == [False, False, True, False]
 
 
-def test_a_letter_on_a_border_may_be_told_by_either_patch() -> None:
-    letters = torch.zeros(1, patches.PATCHES, patches.EACH, dtype=torch.long)
-    letters[0, 17, :2], letters[0, 19, 0] = torch.tensor([5, 6]), 6  # the second row
-    meanings = torch.full((1, patches.PATCHES, 3), patches.NOT_ASKED)
+def test_a_tower_begins_by_looking_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    tower = seeing.Sees(64).model.model.vision_tower
+    [(picture, _), *_] = reading.pictures(random.Random(2), reading.FEW_CHARTS)
+    pixels = torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1)
+    side, hidden = shown.PATCHES_OF_A_SIDE, tower.embeddings(pixels).detach()
+    for layer, around in zip(tower.encoder.layers, local.AROUND, strict=True):
+        with torch.no_grad():
+            normed, attention = layer.layer_norm1(hidden), layer.self_attn
+            q, k = (each(normed).view(-1, 3, 64).transpose(0, 1) for each in (attention.q_proj, attention.k_proj))
+            seen = (q @ k.transpose(1, 2) / 64**0.5).softmax(-1).view(3, side, side, side, side)
+            hidden = layer(hidden, None)
+        for head, (down, right) in enumerate(around):
+            for row, column in ((5, 7), (9, 30)):
+                rows = slice(None) if down is None else row + down
+                columns = slice(None) if right is None else column + right
+                assert seen[head, row, column, rows, columns].sum() > 0.5
 
-    def told(places: list[tuple[int, int, int]]) -> seeing.Told:
-        logits = torch.zeros(1, patches.PATCHES, patches.EACH, len(patches.LETTERS) + 1)
-        logits[..., 0] = 20.0
-        for patch, slot, letter in places:
-            logits[0, patch, slot, [0, letter]] = torch.tensor([0.0, 20.0])
-        nothing = torch.zeros(1, patches.PATCHES, 1)
-        return seeing.Told(logits, (nothing,) * 3)
 
-    for places in ([(17, 0, 5), (17, 1, 6), (19, 0, 6)], [(16, 3, 5), (18, 0, 6), (18, 2, 6)]):
-        assert told(places).loss(letters, meanings) < 0.01
-        assert told(places).rows_read()[1] == [5, 6, 6] and not any(told(places).rows_read()[2:])
-    assert told([(17, 0, 5), (17, 1, 7), (19, 0, 6)]).loss(letters, meanings) > 5, "another letter"
-    assert told([(33, 0, 5), (33, 1, 6), (35, 0, 6)]).loss(letters, meanings) > 5, "another row"
+def test_a_letter_on_a_border_may_be_told_by_either_token() -> None:
+    wanted = shown.batched([shown.NOTHING])
+    wanted.by_token[0, 17, :2], wanted.by_token[0, 19, 0] = torch.tensor([5, 6]), 6  # the second row
+
+    def told_at(places: list[tuple[int, int, int]]) -> told.Told:
+        letters = len(shown.LETTERS) + 1
+        by_patch = torch.zeros(1, shown.PATCHES, shown.EACH_PATCH, letters)
+        by_token = torch.zeros(1, shown.TOKENS, shown.EACH_TOKEN, letters)
+        by_patch[..., 0] = by_token[..., 0] = 20.0
+        for token, slot, letter in places:
+            by_token[0, token, slot, [0, letter]] = torch.tensor([0.0, 20.0])
+        return told.Told(by_patch, by_token, (torch.zeros(1, shown.TOKENS, 1),) * len(shown.MEANINGS))
+
+    own, others = [(17, 0, 5), (17, 1, 6), (19, 0, 6)], [(16, 3, 5), (18, 0, 6), (18, 2, 6)]
+    for places in (own, others):
+        assert told_at(places).loss(wanted, 0.0) < 0.01
+        rows = told.rows_read(told_at(places).by_token)
+        assert rows[1] == [5, 6, 6] and not any(rows[2:])
+    assert told_at(own).loss(wanted, 1.0) < 0.01
+    assert told_at(others).loss(wanted, 1.0) > 5, "at first its own token is asked for"
+    assert told_at([(17, 0, 5), (17, 1, 7), (19, 0, 6)]).loss(wanted, 0.0) > 5, "another letter"
+    assert told_at([(33, 0, 5), (33, 1, 6), (35, 0, 6)]).loss(wanted, 0.0) > 5, "another row"
+
+
+def test_reading_alone_tells_what_a_picture_that_is_asked_about_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    asked, rng = seeing.prompts(tmp_path), random.Random(6)
+    batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 1.0), asked, rng)], asked.start)
+    model = random_weights(seeing.Sees(len(asked.tokenizer)))
+    with torch.no_grad():
+        _, beside = train_sees.run_on(model, batch)
+        alone = model.read(batch.pictures, torch.tensor(asked.shared[: asked.start]))
+    for one, other in (
+        (beside.by_patch, alone.by_patch),
+        (beside.by_token, alone.by_token),
+        *zip(beside.meanings, alone.meanings, strict=True),
+    ):
+        assert one[0].std() > 0.01 and (one[0] - other[0]).abs().max() < 0.05 * one[0].std()
+
+
+def test_letters_alone_are_told_of_every_quarter_by_itself() -> None:
+    model = random_weights(seeing.Sees(64))
+    pictures = torch.randint(0, 256, (2, seeing.SIZE, seeing.SIZE, 3), dtype=torch.uint8)
+    others = pictures.clone()
+    others[1, :128, 128:] = 255 - others[1, :128, 128:]
+    with torch.no_grad():
+        moved = (model.spell(pictures) - model.spell(others)).abs().amax((-1, -2)) > 1e-3
+    moved = moved.view(2, 32, 32)
+    assert not moved[0].any() and moved[1, :16, 16:].all() and moved.sum() == 16 * 16
 
 
 def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
 
-    def drawn(done: float) -> list[reading.Shown]:
+    def drawn(share: float) -> list[reading.Picture]:
         rng = random.Random(2)
-        return [each for _ in range(80) for each in reading.shown(rng, done)]
+        return [each for _ in range(80) for each in reading.pictures(rng, share)]
 
-    def charts(found: list[reading.Shown]) -> float:
-        return sum((meanings >= 0).any() for _, _, meanings in found) / len(found)
+    def charts(found: list[reading.Picture]) -> float:
+        return sum((on.meanings != shown.NOT_ASKED).any() for _, on in found) / len(found)
 
-    begun, later = drawn(0.0), drawn(0.5)
-    assert {picture.shape for picture, _, _ in begun + later} == {(seeing.SIZE, seeing.SIZE, 3)}
-    assert charts(begun) < 0.15 < 0.25 < charts(later) < 0.6
-    counts = sorted((letters > 0).sum() for _, letters, _ in begun)
-    assert counts[len(counts) // 2] > 150, "pages are full of letters"
+    begun, later = drawn(reading.FEW_CHARTS), drawn(reading.MANY_CHARTS)
+    assert {picture.shape for picture, _ in begun + later} == {(seeing.SIZE, seeing.SIZE, 3)}
+    assert charts(begun) < 0.15 < 0.45 < charts(later) < 0.8
+    counts = sorted((on.by_token > 0).sum() for _, on in begun)
+    assert counts[len(counts) // 2] > 100, "pages are full of letters"
 
 
 def test_a_batch_puts_pictures_at_the_places_of_their_documents(
@@ -228,7 +288,7 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
     asked, rng = seeing.prompts(tmp_path), random.Random(4)
     examples = [seeing.example(seeing.draw(rng, "train", 0.5), asked, rng) for _ in range(30)]
     batch, used = seeing.batch_of(examples, asked.start)
-    assert 10 < len(used) <= seeing.PICTURES
+    assert 4 < len(used) <= seeing.PICTURES
     soft = batch.rows.ids.flatten() == seeing.CONTROL.index("<image_soft_token>")
     inside = batch.places[batch.places < soft.numel()]
     assert sorted(inside.tolist()) == soft.nonzero().flatten().tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bezel.training.data.pictures.fonts import font
 
@@ -16,14 +16,21 @@ SCALE = 4
 MARKS_APART = 8  # pixels
 
 Point = tuple[float, float]
+Rank = Literal["lowest", "between", "highest"]
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a label, a bar or a slice stands for: a value, and how high that is, 0 to 1 of the axis or the whole pie."""
+    """What a label, a bar, a slice or a mark of an axis stands for.
+
+    `height` is how high the value is, 0 to 1 of the axis or the whole pie; `rank` among the values shown, which a mark
+    of an axis has none of; `end` the axis' last mark, which a pie has none of.
+    """
 
     value: float
     height: float
+    rank: Rank | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from bezel.errors import BezelError
-from bezel.training.data.pictures.canvas import Canvas, Drawn, Meaning, length
+from bezel.training.data.pictures.canvas import Canvas, Drawn, Meaning, Rank, length
 from bezel.training.data.pictures.fonts import BUILT_IN
 
 Kind = Literal["bar", "line", "pie"]
@@ -155,7 +155,8 @@ def _pie(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
             canvas.text(*place, label, look.face, look.size, look.ink, anchor, meanings[index])
         if look.printed:
             inner = middle[0] + 0.66 * radius * x, middle[1] + 0.66 * radius * y
-            canvas.text(*inner, f"{written(value)}%", look.face, look.size - 1, _contrast(_colour(chart, index)))
+            ink = _contrast(_colour(chart, index))
+            canvas.text(*inner, f"{written(value)}%", look.face, look.size - 1, ink, meaning=meanings[index])
         start = end
 
 
@@ -171,8 +172,19 @@ def _scale(chart: Chart) -> list[float]:
 
 def _meanings(chart: Chart) -> list[Meaning]:
     """What each label stands for, and each bar, slice or point."""
-    low, high = (0.0, sum(chart.values)) if chart.kind == "pie" else (_scale(chart)[0], _scale(chart)[-1])
-    return [Meaning(value, (value - low) / (high - low)) for value in chart.values]
+    least, most = min(chart.values), max(chart.values)
+
+    def rank(value: float) -> Rank:
+        return "lowest" if value == least else "highest" if value == most else "between"
+
+    if chart.kind == "pie":
+        return [Meaning(value, value / sum(chart.values), rank(value)) for value in chart.values]
+    return [replace(_meaning_of_mark(chart, value), rank=rank(value)) for value in chart.values]
+
+
+def _meaning_of_mark(chart: Chart, value: float) -> Meaning:
+    low, *_, high = _scale(chart)
+    return Meaning(value, (value - low) / (high - low), end=high)
 
 
 def _faint(look: Look) -> str:
@@ -194,7 +206,8 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         if look.grid:
             canvas.line([(left, height(mark)), (right, height(mark))], _faint(look), 0.7)
         canvas.line([(left - 3, height(mark)), (left, height(mark))], look.ink, 0.7)
-        canvas.text(left - 5, height(mark), written(mark), look.face, look.size - 1, look.ink, "rm")
+        meant = _meaning_of_mark(chart, mark)
+        canvas.text(left - 5, height(mark), written(mark), look.face, look.size - 1, look.ink, "rm", meant)
     places, meanings = [left + step * (index + 0.5) for index in range(len(chart.labels))], _meanings(chart)
     if chart.kind == "bar":
         half = step * (1 - look.gap) / 2
@@ -211,9 +224,9 @@ def _upright(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
             canvas.mark_all(x, y, x, bottom, meaning)
     if look.printed:
         size = fitting([written(value) for value in chart.values], look.face, look.size - 1, step - 2)
-        for x, value in zip(places, chart.values, strict=True):
+        for x, value, meaning in zip(places, chart.values, meanings, strict=True):
             above = size / 2 + (3 if chart.kind == "bar" else 7)
-            canvas.text(x, height(value) - above, written(value), look.face, size, look.ink)
+            canvas.text(x, height(value) - above, written(value), look.face, size, look.ink, meaning=meaning)
     canvas.line([(left, top - 2), (left, bottom), (right, bottom)], look.ink)
     if _labelled(chart):
         size = fitting(chart.labels, look.face, look.size, step - 2)
@@ -239,7 +252,8 @@ def _lying_bars(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
     for mark in marks:
         if look.grid:
             canvas.line([(place(mark), top), (place(mark), bottom)], _faint(look), 0.7)
-        canvas.text(place(mark), bottom + 4, written(mark), look.face, look.size - 1, look.ink, "mt")
+        meant = _meaning_of_mark(chart, mark)
+        canvas.text(place(mark), bottom + 4, written(mark), look.face, look.size - 1, look.ink, "mt", meant)
     half, meanings = step * (1 - look.gap) / 2, _meanings(chart)
     for index, (label, value) in enumerate(zip(chart.labels, chart.values, strict=True)):
         y = top + step * (index + 0.5)
@@ -248,7 +262,8 @@ def _lying_bars(canvas: Canvas, chart: Chart, top: float, right: float) -> None:
         if _labelled(chart):
             canvas.text(left - 5, y, label, look.face, size, look.ink, "rm", meanings[index])
         if look.printed:
-            canvas.text(place(value) + 3, y, written(value), look.face, look.size - 1, look.ink, "lm")
+            beside = place(value) + 3
+            canvas.text(beside, y, written(value), look.face, look.size - 1, look.ink, "lm", meanings[index])
     canvas.line([(left, top), (left, bottom), (right, bottom)], look.ink)
 
 

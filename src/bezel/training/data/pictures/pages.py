@@ -11,6 +11,7 @@ from bezel.training.data.pictures import looks, printed, topics
 from bezel.training.data.pictures.canvas import Canvas, Drawn, length
 
 SMALLEST, LARGEST = 7, 24  # pixels of a letter in 256 of the page
+LINES = 20  # on a page, at most: what a row of soft tokens shows is then in one order
 LETTERS = "".join(chr(code) for code in range(33, 127)) + "é"
 _WORDS = (*printed.KNOWN, *topics.COUNTED)
 
@@ -22,7 +23,7 @@ def page(rng: random.Random, split: Split) -> Drawn:
     top = 0.0
     while top < height:
         size = round(SMALLEST * (LARGEST / SMALLEST) ** (rng.random() ** 1.5)) * width // 256
-        step = size * rng.uniform(1.15, 1.7)
+        step = max(size * rng.uniform(1.15, 1.7), height / LINES)
         band = min(height - top, step * rng.randint(1, 4))
         paper, ink = _colours(rng)
         canvas.rectangle(0, top, width, top + band, paper)

@@ -1,0 +1,84 @@
+"""What a model tells of pictures in training, and how far that is from what they show."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch.nn import functional
+
+from recipes.tiny.shown import EACH_PATCH, EACH_TOKEN, LETTERS, MEANINGS, NOT_ASKED, Shown, in_rows
+
+MEANING_WEIGHT = 0.3
+"""Of a question about what a token stands for, beside letters."""
+NOTHING_FIRST = 5.0
+"""Added to the logits of no letter, which is what most places show, before anything is learned."""
+
+
+@dataclass
+class Told:
+    """Logits of what is `Shown`, each with one dimension more behind; of meanings one tensor for each question."""
+
+    by_patch: torch.Tensor
+    by_token: torch.Tensor
+    meanings: tuple[torch.Tensor, ...]
+
+    def loss(self, shown: Shown[torch.Tensor], placed: float) -> torch.Tensor:
+        """By letter, and by token that stands for something.
+
+        `placed` is of letters by token.
+        """
+        found = spelling_loss(self.by_patch, shown.by_patch, 0.0) + spelling_loss(self.by_token, shown.by_token, placed)
+        for logits, wanted in zip(self.meanings, shown.meanings.unbind(-1), strict=True):
+            each = functional.cross_entropy(
+                logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
+            )
+            found = found + MEANING_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
+        return found
+
+
+class Heads(torch.nn.Module):
+    """Tell what is shown: letters by a tower's patches, and the rest by tokens inside of a text model."""
+
+    def __init__(self, patch_width: int, token_width: int) -> None:
+        super().__init__()
+        self.patch_head = torch.nn.Linear(patch_width, EACH_PATCH * (len(LETTERS) + 1))
+        self.token_head = torch.nn.Linear(token_width, EACH_TOKEN * (len(LETTERS) + 1))
+        self.meaning_head = torch.nn.Linear(token_width, sum(MEANINGS.values()))
+        with torch.no_grad():
+            for head in (self.patch_head, self.token_head):
+                head.bias.view(-1, len(LETTERS) + 1)[:, 0] = NOTHING_FIRST
+
+    def by_patch(self, patches: torch.Tensor) -> torch.Tensor:
+        """Letters, of patches [n, PATCHES, patch_width]."""
+        found: torch.Tensor = self.patch_head(patches).unflatten(-1, (EACH_PATCH, -1))
+        return found
+
+    def forward(self, patches: torch.Tensor, tokens: torch.Tensor) -> Told:
+        """Of patches [n, PATCHES, patch_width] and tokens [n, TOKENS, token_width]."""
+        by_token = self.token_head(tokens).unflatten(-1, (EACH_TOKEN, -1))
+        return Told(self.by_patch(patches), by_token, self.meaning_head(tokens).split([*MEANINGS.values()], -1))
+
+
+def rows_read(logits: torch.Tensor) -> list[list[int]]:
+    """The letters of each row of each picture, as the most probable ones tell them."""
+    best = in_rows(logits.argmax(-1)).tolist()
+    return [[letter for letter, _ in groupby(row) if letter] for row in best]
+
+
+def spelling_loss(logits: torch.Tensor, letters: torch.Tensor, placed: float) -> torch.Tensor:
+    """By letter: cross-entropy at the letters' own places, and connectionist temporal classification of each row.
+
+    For the latter (Graves et al. 2006) a letter on the border of two places may be told by either. It leaves out rows
+    with more letters than it can tell. `placed` is the share of the former, without which nothing is learned at first.
+    """
+    found = torch.zeros(())
+    if placed:
+        each = functional.cross_entropy(logits.float().flatten(0, 2), letters.flatten(), reduction="sum")
+        found = found + placed * each
+    if placed < 1:
+        rows, odds = in_rows(letters), in_rows(logits.float().log_softmax(-1)).transpose(0, 1)
+        lengths = (rows > 0).sum(1)
+        given = torch.full_like(lengths, rows.shape[1])
+        each = functional.ctc_loss(odds, rows[rows > 0], given, lengths, reduction="none", zero_infinity=True)
+        found = found + (1 - placed) * each.sum()
+    return found / (letters > 0).sum().clamp(min=1)
