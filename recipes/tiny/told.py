@@ -25,9 +25,10 @@ class Told:
     def loss(self, shown: Shown[torch.Tensor], placed: float) -> torch.Tensor:
         """By letter, and by token that stands for something.
 
-        `placed` is of letters by token.
+        `placed` is as in `spelling_loss`.
         """
-        found = spelling_loss(self.by_patch, shown.by_patch, 0.0) + spelling_loss(self.by_token, shown.by_token, placed)
+        found = spelling_loss(self.by_patch, shown.by_patch, placed)
+        found = found + spelling_loss(self.by_token, shown.by_token, placed)
         for logits, wanted in zip(self.meanings, shown.meanings.unbind(-1), strict=True):
             each = functional.cross_entropy(
                 logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"

@@ -2,10 +2,10 @@
 
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000
     python -m recipes.tiny.train_sees RUN_FOLDER --steps 3000 --start tiny-sees.gguf mmproj-tiny-sees.gguf \\
-        --rate 0.3 --reading-alone 0
+        --rate 0.6 --letters-alone 0 --reading-alone 0.1
 
-The second command begins with an exported model that reads already, at a third of the rates; what tells letters and
-values is learned anew.
+The second command begins with an exported model that reads already, at lower rates; what tells letters and values is
+learned anew.
 Pictures are drawn by processes of their own while the last ones are learned from. There is a second task, to tell what
 each soft token shows: letters, and in charts the rank and the value that a bar, a slice, a label or a mark stands for.
 That teaches to read long before answers would. At first it is learned alone, from pages full of text and then charts; a
