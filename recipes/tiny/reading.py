@@ -15,8 +15,6 @@ PAGE, PARTS_OF_A_PAGE = 320, 10
 """Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
 Picture = tuple[np.ndarray, Shown[np.ndarray]]
 """uint8 [SIZE, SIZE, 3], and what it shows."""
-
-
 FEW_CHARTS, MANY_CHARTS = 0.1, 0.7
 """Of pictures: while letters are learned alone, and then."""
 

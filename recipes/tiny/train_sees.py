@@ -6,10 +6,11 @@
 
 The second command begins with an exported model that reads already, at lower rates; what tells letters and values is
 learned anew.
+
 Pictures are drawn by processes of their own while the last ones are learned from. There is a second task, to tell what
-each soft token shows: letters, and in charts the rank and the value that a bar, a slice, a label or a mark stands for.
-That teaches to read long before answers would. At first it is learned alone, from pages full of text and then charts; a
-page shows ten times as many letters as a picture that is asked about.
+patches and soft tokens show: letters, and in charts the rank and the value that a bar, a slice, a label or a mark
+stands for. That teaches to read long before answers would. At first letters are learned alone, mostly from pages full
+of text, which show ten times as many as a picture that is asked about; then all that is shown, mostly by charts.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from recipes.tiny.starting import take_sight
 from recipes.tiny.told import Told, rows_read, spelling_loss
 
 PLACED_FOR = 0.15
-"""For this share of all steps the place of a letter is asked for, less and less."""
+"""For this share of all steps the place of a letter is asked for, less and less, by patches and then by tokens."""
 READ_AGAIN = 4
 """Later, too, one of so many steps is reading alone."""
 
@@ -110,10 +111,11 @@ def main() -> None:
     beginning = torch.tensor(asked.shared[: asked.start])
 
     def loss_of(done: float) -> torch.Tensor:
+        begun = 0.0 if done < options.letters_alone else options.letters_alone
+        placed = max(0.0, 1 - (done - begun) / PLACED_FOR)
         if done < options.letters_alone:
             pictures, shown = next(pages)
-            return spelling_loss(spell(pictures), shown.by_patch, max(0.0, 1 - done / PLACED_FOR))
-        placed = max(0.0, 1 - (done - options.letters_alone) / PLACED_FOR)
+            return spelling_loss(spell(pictures), shown.by_patch, placed)
         if done < options.reading_alone or run.step % READ_AGAIN == 0:
             pictures, shown = next(charts)
             told: Told = read(pictures, beginning)
