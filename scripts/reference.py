@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from bezel.cli.main import app
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -57,7 +55,7 @@ PUBLIC = {
 
 def cli() -> str:
     """Every verb with its arguments and options."""
-    root: Any = typer.main.get_command(app)
+    root: Any = app
     parts = [f"{NOTE}\n# The command line\n\n{inspect.cleandoc(root.help)} `bezel VERB --help` prints each part."]
     for name, command in _verbs(root):
         arguments = [p for p in command.params if p.param_type_name == "argument"]

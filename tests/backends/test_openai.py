@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
 import bezel
 from bezel.backends.endpoints import ENDPOINTS, Endpoint, endpoint

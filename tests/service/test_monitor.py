@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from bezel.cli.main import app
 from bezel.errors import AccessDeniedError, EndpointError, StorageError

@@ -1,5 +1,7 @@
 """`python -m bezel.cli`."""
 
+import sys
+
 from bezel.cli.main import main
 
-main()
+sys.exit(main())

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
+import click
 
 from bezel.catalog.needs import NEEDS
 from bezel.cli import options
+from bezel.cli.commands import Option
 
 
 def advise(
-    memory: Annotated[str | None, typer.Option(help="Memory to use, like 3GB; default: what is free here.")] = None,
-    need: Annotated[str, typer.Option(help=f"One of: {', '.join(NEEDS)}.")] = "text",
-    context: Annotated[int, typer.Option("--context", "-c", help="Tokens of context; 0 plans for 4096.")] = 0,
-    prefer: Annotated[str, typer.Option(help="best or small.")] = "best",
+    memory: Annotated[str | None, Option(help="Memory to use, like 3GB; default: what is free here.")] = None,
+    need: Annotated[str, Option(help=f"One of: {', '.join(NEEDS)}.")] = "text",
+    context: Annotated[int, Option("--context", "-c", help="Tokens of context; 0 plans for 4096.")] = 0,
+    prefer: Annotated[str, Option(help="best or small.")] = "best",
     as_json: options.Json = False,
 ) -> None:
     """Name the variants that fit a need and a memory, the recommended one first."""
@@ -39,7 +40,7 @@ def advise(
             f"Nothing for {need} fits in {options.gigabytes(budget)}. The smallest is {least.variant.id} at "
             f"{least.level}, which needs {options.gigabytes(least.footprint.total)}."
         )
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
     for index, advice in enumerate(found):
         print(
             f"{'->' if index == 0 else '  '} {advice.variant.id} at {advice.level}: "

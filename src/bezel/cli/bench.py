@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="tiny, a hub name, or a path.")] = "tiny",
-    prompt_tokens: Annotated[int, typer.Option("--prompt-tokens", "-p", help="Tokens read.")] = 512,
-    new_tokens: Annotated[int, typer.Option("--new-tokens", "-n", help="Tokens written.")] = 128,
-    depth: Annotated[int, typer.Option("--depth", "-d", help="Tokens in the cache before the first is written.")] = 0,
-    profile: Annotated[bool, typer.Option("--profile", help="Split the time of writing by kernel.")] = False,
+    model: Annotated[str, Argument(help="tiny, a hub name, or a path.")] = "tiny",
+    prompt_tokens: Annotated[int, Option("--prompt-tokens", "-p", help="Tokens read.")] = 512,
+    new_tokens: Annotated[int, Option("--new-tokens", "-n", help="Tokens written.")] = 128,
+    depth: Annotated[int, Option("--depth", "-d", help="Tokens in the cache before the first is written.")] = 0,
+    profile: Annotated[bool, Option("--profile", help="Split the time of writing by kernel.")] = False,
     level: options.Level = None,
     threads: options.Threads = None,
     cache_type: options.CacheType = "f16",

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Option
 from bezel.cli.media import KINDS, showing
 from bezel.errors import BezelError, InvalidRequestError, StorageError
 
@@ -42,7 +41,7 @@ def chat(
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
-    session: Annotated[Path | None, typer.Option(help="Conversation file to go on with and save to.")] = None,
+    session: Annotated[Path | None, Option(help="Conversation file to go on with and save to.")] = None,
     system: options.System = None,
     mmproj: options.Mmproj = None,
     level: options.Level = None,

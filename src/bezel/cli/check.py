@@ -7,33 +7,30 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.errors import InvalidRequestError
 
 _OF_TEXTS, _OF_IMAGES = "google/shieldgemma-2b", "google/shieldgemma-2-4b-it"
 
 
 def check(
-    text: Annotated[list[str] | None, typer.Argument(help="What was asked; - or nothing reads standard input.")] = None,
+    text: Annotated[list[str] | None, Argument(help="What was asked; - or nothing reads standard input.")] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help=f"A ShieldGemma. Default: `{_OF_TEXTS}`, for an image `{_OF_IMAGES}`."),
+        Option("--model", "-m", help=f"A ShieldGemma. Default: `{_OF_TEXTS}`, for an image `{_OF_IMAGES}`."),
     ] = None,
-    answer: Annotated[
-        str | None, typer.Option(help="What was answered, to be judged in place of the question.")
-    ] = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", "-i", help="An image to be judged, in place of a text.")
-    ] = None,
+    answer: Annotated[str | None, Option(help="What was answered, to be judged in place of the question.")] = None,
+    image: Annotated[Path | None, Option("--image", "-i", help="An image to be judged, in place of a text.")] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="dangerous, harassment, hate or sexual; of an image dangerous, sexual or violence. All if left out."
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Probability from which a policy counts as violated.")] = 0.5,
+    threshold: Annotated[float, Option(help="Probability from which a policy counts as violated.")] = 0.5,
     level: options.Level = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -66,7 +63,7 @@ def check(
         if verdict.changes:
             print(f"read without {', '.join(verdict.changes)}", file=sys.stderr)
     if verdict.blocked:
-        raise typer.Exit(3)
+        raise click.exceptions.Exit(3)
 
 
 def _question(text: list[str] | None) -> str:

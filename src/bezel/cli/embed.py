@@ -6,19 +6,18 @@ import json
 import sys
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.errors import InvalidRequestError
 
 EMBEDS = "google/embeddinggemma-300m"
 
 
 def embed(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; nothing: lines of standard input.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="A model that embeds.")] = EMBEDS,
-    task: Annotated[str | None, typer.Option(help="What the embedding is for: query, document, STS, ...")] = None,
-    dimensions: Annotated[int | None, typer.Option(help="Keep the first numbers alone: 512, 256 or 128.")] = None,
+    texts: Annotated[list[str] | None, Argument(help="Texts; nothing: lines of standard input.")] = None,
+    model: Annotated[str, Option("--model", "-m", help="A model that embeds.")] = EMBEDS,
+    task: Annotated[str | None, Option(help="What the embedding is for: query, document, STS, ...")] = None,
+    dimensions: Annotated[int | None, Option(help="Keep the first numbers alone: 512, 256 or 128.")] = None,
     level: options.Level = None,
     threads: options.Threads = None,
     as_json: options.Json = False,

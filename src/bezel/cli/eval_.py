@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 
 if TYPE_CHECKING:
     from bezel.api import Model
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def eval_(
-    model: Annotated[str, typer.Argument(help="tiny, or another model trained on the same tasks.")] = "tiny",
-    count: Annotated[int, typer.Option(min=1, help="Generated questions a set.")] = 200,
+    model: Annotated[str, Argument(help="tiny, or another model trained on the same tasks.")] = "tiny",
+    count: Annotated[int, Option(min=1, help="Generated questions a set.")] = 200,
     threads: options.Threads = None,
     cache_type: options.CacheType = "f16",
     mmproj: options.Mmproj = None,

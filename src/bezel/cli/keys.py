@@ -9,30 +9,27 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option, command, group
 from bezel.cli.extras import explained
 
 if TYPE_CHECKING:
     from bezel.service.keys import KeyStore
 
-app = typer.Typer(help="API keys of the server. A key is shown once, when it is made.", no_args_is_help=True)
 _DAY = 86_400.0
-Base = Annotated[str | None, typer.Option("--api-key-db", help="File of the keys; default: that of `bezel serve`.")]
-Which = Annotated[str, typer.Argument(help="Id or name of a key.")]
+Base = Annotated[str | None, Option("--api-key-db", help="File of the keys; default: that of `bezel serve`.")]
+Which = Annotated[str, Argument(help="Id or name of a key.")]
 
 
-@app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, Argument(help="Whose key it is.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="generate, models, tokenize, metrics; may be given several times. Default: the first three."),
+        Option(help="generate, models, tokenize, metrics; may be given several times. Default: the first three."),
     ] = None,
-    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires; default: never.")] = None,
-    rate_limit: Annotated[int | None, typer.Option(help="Requests a minute; default: the server's.")] = None,
-    token_limit: Annotated[int | None, typer.Option(help="Tokens a minute; default: the server's.")] = None,
+    days: Annotated[float | None, Option(min=0.001, help="Days until it expires; default: never.")] = None,
+    rate_limit: Annotated[int | None, Option(help="Requests a minute; default: the server's.")] = None,
+    token_limit: Annotated[int | None, Option(help="Tokens a minute; default: the server's.")] = None,
     api_key_db: Base = None,
 ) -> None:
     """Make a key and print it."""
@@ -44,7 +41,6 @@ def create(
         print(secret)
 
 
-@app.command("list")
 def list_(api_key_db: Base = None, as_json: options.Json = False) -> None:
     """What is known of every key; the keys themselves are kept nowhere."""
     with _store(api_key_db) as store:
@@ -58,17 +54,15 @@ def list_(api_key_db: Base = None, as_json: options.Json = False) -> None:
         print(f"{key.id}  {key.name}  {state}  created {_day(key.created)}  expires {expires}  {' '.join(key.scopes)}")
 
 
-@app.command()
 def revoke(which: Which, api_key_db: Base = None) -> None:
     """End a key; running servers refuse it at once."""
     with _store(api_key_db) as store:
         print(f"{store.revoke(which).id} is revoked")
 
 
-@app.command()
 def rotate(
     which: Which,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds for which the old key goes on.")] = 0.0,
+    grace: Annotated[float, Option(min=0, help="Seconds for which the old key goes on.")] = 0.0,
     api_key_db: Base = None,
 ) -> None:
     """Make a key like another, print it, and end the other."""
@@ -93,3 +87,10 @@ def _store(path: str | None) -> Iterator[KeyStore]:
 
 def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+VERBS = group(
+    "keys",
+    "API keys of the server. A key is shown once, when it is made.",
+    [command("create", create), command("list", list_), command("revoke", revoke), command("rotate", rotate)],
+)

@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument
 
 
 def list_(
-    family: Annotated[str | None, typer.Argument(help='Part of an id or a family, like "3n" or "shield".')] = None,
+    family: Annotated[str | None, Argument(help='Part of an id or a family, like "3n" or "shield".')] = None,
     as_json: options.Json = False,
 ) -> None:
     """List the released variants with their size, context and memory at 4 bit."""

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Option, command, group
 
-app = typer.Typer(help="How a running server does.", no_args_is_help=True)
 
-
-@app.command()
 def report(
-    url: Annotated[str, typer.Option(envvar="BEZEL_URL", help="Where the server is.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, Option(envvar="BEZEL_URL", help="Where the server is.")] = "http://127.0.0.1:8000",
     api_key: Annotated[
-        str | None, typer.Option(envvar="BEZEL_API_KEY", help="A key with the scope metrics, if keys are asked for.")
+        str | None, Option(envvar="BEZEL_API_KEY", help="A key with the scope metrics, if keys are asked for.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -27,7 +23,6 @@ def report(
     print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(lines(found)))
 
 
-@app.command()
 def rules() -> None:
     """Print the alerts of [monitor] as rules for Prometheus."""
     from bezel.monitor.rules import rules_file
@@ -35,3 +30,6 @@ def rules() -> None:
     from bezel.settings import read_settings
 
     print(rules_file(read_settings(MonitorSettings, "monitor", {})), end="")
+
+
+VERBS = group("monitor", "How a running server does.", [command("report", report), command("rules", rules)])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument
 
 
 def pull(
-    model: Annotated[str, typer.Argument(help="owner/name, owner/name@revision or owner/name:file.gguf.")],
+    model: Annotated[str, Argument(help="owner/name, owner/name@revision or owner/name:file.gguf.")],
     as_json: options.Json = False,
 ) -> None:
     """Download a model; an interrupted download goes on where it stopped. HF_TOKEN opens gated ones."""

@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.errors import InvalidRequestError
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(help="A hub name, a folder, or a GGUF file of F32, F16 or BF16 weights.")],
-    target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
-    level: Annotated[str, typer.Option("--level", "-l", help="Q4_0, Q8_0, BF16 or F32, or a level's name.")] = "Q8_0",
+    model: Annotated[str, Argument(help="A hub name, a folder, or a GGUF file of F32, F16 or BF16 weights.")],
+    target: Annotated[Path, Argument(help="The GGUF file to write.")],
+    level: Annotated[str, Option("--level", "-l", help="Q4_0, Q8_0, BF16 or F32, or a level's name.")] = "Q8_0",
     size: options.Size = None,
     as_json: options.Json = False,
 ) -> None:

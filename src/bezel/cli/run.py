@@ -9,9 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.cli.media import showing
 from bezel.errors import InvalidRequestError
 
@@ -24,24 +23,24 @@ if TYPE_CHECKING:
 
 
 def run(
-    prompt: Annotated[list[str] | None, typer.Argument(help="The question; - or nothing reads standard input.")] = None,
+    prompt: Annotated[list[str] | None, Argument(help="The question; - or nothing reads standard input.")] = None,
     model: options.Model = "tiny",
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,
     device: options.Device = None,
-    file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Text files put before the question.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="Images put before the question.")] = None,
-    audio: Annotated[list[Path] | None, typer.Option("--audio", help="Sounds put before the question.")] = None,
+    file: Annotated[list[Path] | None, Option("--file", "-f", help="Text files put before the question.")] = None,
+    image: Annotated[list[Path] | None, Option("--image", "-i", help="Images put before the question.")] = None,
+    audio: Annotated[list[Path] | None, Option("--audio", help="Sounds put before the question.")] = None,
     video: Annotated[
-        list[Path] | None, typer.Option("--video", help="Videos put before the question: a frame a second, and sound.")
+        list[Path] | None, Option("--video", help="Videos put before the question: a frame a second, and sound.")
     ] = None,
-    mute: Annotated[bool, typer.Option("--mute", help="Leave the sound of videos out.")] = False,
+    mute: Annotated[bool, Option("--mute", help="Leave the sound of videos out.")] = False,
     pan_and_scan: Annotated[
-        bool | None, typer.Option(help="See images in crops too; default: large and very long ones.")
+        bool | None, Option(help="See images in crops too; default: large and very long ones.")
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option(help="PaliGemma's mask decoder (vae-oid.npz): --json shows the masks of objects, too."),
+        Option(help="PaliGemma's mask decoder (vae-oid.npz): --json shows the masks of objects, too."),
     ] = None,
     mmproj: options.Mmproj = None,
     system: options.System = None,
@@ -62,19 +61,19 @@ def run(
     min_p: options.MinP = None,
     repetition_penalty: options.RepetitionPenalty = None,
     seed: options.Seed = None,
-    schema: Annotated[Path | None, typer.Option(help="JSON Schema file that the answer must satisfy.")] = None,
-    regex: Annotated[str | None, typer.Option(help="Regular expression that the whole answer matches.")] = None,
-    choices: Annotated[str | None, typer.Option(help="Answers to choose from, with commas between.")] = None,
-    grammar: Annotated[Path | None, typer.Option(help="Lark grammar file that the answer follows.")] = None,
+    schema: Annotated[Path | None, Option(help="JSON Schema file that the answer must satisfy.")] = None,
+    regex: Annotated[str | None, Option(help="Regular expression that the whole answer matches.")] = None,
+    choices: Annotated[str | None, Option(help="Answers to choose from, with commas between.")] = None,
+    grammar: Annotated[Path | None, Option(help="Lark grammar file that the answer follows.")] = None,
     culture: options.Culture = None,
     style: options.Style = None,
     tools: options.Tools = None,
     mcp: options.Mcp = None,
     tool_choice: Annotated[
-        str | None, typer.Option(help="auto, none, required, or the name of the tool that is called first.")
+        str | None, Option(help="auto, none, required, or the name of the tool that is called first.")
     ] = None,
     max_rounds: options.MaxRounds = 8,
-    stats: Annotated[bool, typer.Option("--stats", help="Print token counts and speed to standard error.")] = False,
+    stats: Annotated[bool, Option("--stats", help="Print token counts and speed to standard error.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Answer one question. Text from a pipe and from files stands before the question."""

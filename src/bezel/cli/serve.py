@@ -6,9 +6,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.cli.extras import explained
 
 if TYPE_CHECKING:
@@ -25,58 +24,56 @@ if TYPE_CHECKING:
 
 
 def serve(
-    models: Annotated[list[str] | None, typer.Argument(help="Models: tiny, hub names, paths. Default: tiny.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1, this machine.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; default: 8000. 0 takes a free one.")] = None,
+    models: Annotated[list[str] | None, Argument(help="Models: tiny, hub names, paths. Default: tiny.")] = None,
+    host: Annotated[str | None, Option(help="Address to listen on; default: 127.0.0.1, this machine.")] = None,
+    port: Annotated[int | None, Option(help="Port; default: 8000. 0 takes a free one.")] = None,
     no_auth: Annotated[
-        bool | None, typer.Option("--no-auth", help="Answer everybody, without keys; only on a loopback address.")
+        bool | None, Option("--no-auth", help="Answer everybody, without keys; only on a loopback address.")
     ] = None,
-    api_key_db: Annotated[str | None, typer.Option(help="File of the keys that `bezel keys` makes.")] = None,
+    api_key_db: Annotated[str | None, Option(help="File of the keys that `bezel keys` makes.")] = None,
     allowed_hosts: Annotated[
-        list[str] | None, typer.Option(help="Name that a Host header may give; may be given several times, * is any.")
+        list[str] | None, Option(help="Name that a Host header may give; may be given several times, * is any.")
     ] = None,
     allowed_origins: Annotated[
-        list[str] | None, typer.Option(help="Origin of web pages that may ask (CORS); may be given several times.")
+        list[str] | None, Option(help="Origin of web pages that may ask (CORS); may be given several times.")
     ] = None,
-    ssl_certfile: Annotated[str | None, typer.Option(help="Certificate, for TLS.")] = None,
-    ssl_keyfile: Annotated[str | None, typer.Option(help="Its key.")] = None,
-    max_num_seqs: Annotated[int | None, typer.Option(help="Answers of a model at once; default: 8.")] = None,
-    max_queue: Annotated[int | None, typer.Option(help="Requests that wait for a model; default: 64.")] = None,
-    rate_limit: Annotated[
-        int | None, typer.Option(help="Requests a minute and key; default: 600, 0 is no limit.")
-    ] = None,
-    token_limit: Annotated[int | None, typer.Option(help="Tokens a minute and key; default: 0, no limit.")] = None,
+    ssl_certfile: Annotated[str | None, Option(help="Certificate, for TLS.")] = None,
+    ssl_keyfile: Annotated[str | None, Option(help="Its key.")] = None,
+    max_num_seqs: Annotated[int | None, Option(help="Answers of a model at once; default: 8.")] = None,
+    max_queue: Annotated[int | None, Option(help="Requests that wait for a model; default: 64.")] = None,
+    rate_limit: Annotated[int | None, Option(help="Requests a minute and key; default: 600, 0 is no limit.")] = None,
+    token_limit: Annotated[int | None, Option(help="Tokens a minute and key; default: 0, no limit.")] = None,
     limits_url: Annotated[
-        str | None, typer.Option(help="Where counts are kept: async+redis://HOST:PORT; default: in memory.")
+        str | None, Option(help="Where counts are kept: async+redis://HOST:PORT; default: in memory.")
     ] = None,
     batch_folder: Annotated[
-        str | None, typer.Option(help="Folder of files and batches; default: none, and neither is taken.")
+        str | None, Option(help="Folder of files and batches; default: none, and neither is taken.")
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(help="Requests that are logged: info (all, the default), warning, error.")
+        str | None, Option(help="Requests that are logged: info (all, the default), warning, error.")
     ] = None,
     tracing: Annotated[
         bool | None,
-        typer.Option("--tracing", help="Send OpenTelemetry spans of requests to models, as OTEL_... say; no content."),
+        Option("--tracing", help="Send OpenTelemetry spans of requests to models, as OTEL_... say; no content."),
     ] = None,
     engine_process: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--engine-process/--no-engine-process",
             help="Run the native engine in a process of its own, which is started again when it crashes; default: yes.",
         ),
     ] = None,
-    rules: Annotated[str | None, typer.Option(help="TOML file of rules that block, redact or flag texts.")] = None,
+    rules: Annotated[str | None, Option(help="TOML file of rules that block, redact or flag texts.")] = None,
     personal_data: Annotated[
         list[str] | None,
-        typer.Option(help="Personal data to redact: email, phone, iban, card, ip, ssn or all; several times."),
+        Option(help="Personal data to redact: email, phone, iban, card, ip, ssn or all; several times."),
     ] = None,
     active_html: Annotated[
-        str | None, typer.Option(help="HTML in requests that could run something: keep (the default), remove, block.")
+        str | None, Option(help="HTML in requests that could run something: keep (the default), remove, block.")
     ] = None,
     guard: Annotated[
         list[str] | None,
-        typer.Option(help="ShieldGemma that judges requests and answers; a ShieldGemma 2 judges images."),
+        Option(help="ShieldGemma that judges requests and answers; a ShieldGemma 2 judges images."),
     ] = None,
     backend: options.Backend = "native",
     base_url: options.BaseUrl = None,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 from bezel.errors import InvalidRequestError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def show(
-    model: Annotated[str, typer.Argument(help="A variant's name, tiny, a hub name, or a path.")],
+    model: Annotated[str, Argument(help="A variant's name, tiny, a hub name, or a path.")],
     header: Annotated[
-        bool, typer.Option("--header", help="Read the checkpoint's own header, on the hub too; no weights are fetched.")
+        bool, Option("--header", help="Read the checkpoint's own header, on the hub too; no weights are fetched.")
     ] = False,
-    context: Annotated[int, typer.Option("--context", "-c", help="Tokens of context for the memory figures.")] = 4096,
-    memory: Annotated[bool, typer.Option("--memory", help="Predict the memory of a running model, by part.")] = False,
+    context: Annotated[int, Option("--context", "-c", help="Tokens of context for the memory figures.")] = 4096,
+    memory: Annotated[bool, Option("--memory", help="Predict the memory of a running model, by part.")] = False,
     level: options.Level = None,
     size: options.Size = None,
     as_json: options.Json = False,

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument
 
 
 def slice_(
-    model: Annotated[str, typer.Argument(help="A hub name, a folder, or a GGUF file of Gemma 3n.")],
-    target: Annotated[Path, typer.Argument(help="The folder to write, or the .gguf file where the model is one.")],
+    model: Annotated[str, Argument(help="A hub name, a folder, or a GGUF file of Gemma 3n.")],
+    target: Annotated[Path, Argument(help="The folder to write, or the .gguf file where the model is one.")],
     size: options.NeededSize,
     as_json: options.Json = False,
 ) -> None:

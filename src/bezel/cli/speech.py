@@ -6,17 +6,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from bezel.cli import options
+from bezel.cli.commands import Argument, Option
 
 if TYPE_CHECKING:
     from bezel.text.subtitles import Segment, Transcription
 
-Recording = Annotated[Path, typer.Argument(help="WAV, FLAC, OGG or MP3; with bezel[av] also M4A, MP4 and WebM.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="A model that hears.")]
-Language = Annotated[str | None, typer.Option(help="What is spoken: en, es, fr, it, pt, or another language's name.")]
-Format = Annotated[str, typer.Option("--format", help="text, json, verbose_json, srt or vtt.")]
+Recording = Annotated[Path, Argument(help="WAV, FLAC, OGG or MP3; with bezel[av] also M4A, MP4 and WebM.")]
+Model = Annotated[str, Option("--model", "-m", help="A model that hears.")]
+Language = Annotated[str | None, Option(help="What is spoken: en, es, fr, it, pt, or another language's name.")]
+Format = Annotated[str, Option("--format", help="text, json, verbose_json, srt or vtt.")]
 HEARS = "google/gemma-3n-E2B-it"
 
 
@@ -36,7 +35,7 @@ def transcribe(
 def translate(
     recording: Recording,
     model: Model = HEARS,
-    to: Annotated[str, typer.Option(help="The language to translate into.")] = "en",
+    to: Annotated[str, Option(help="The language to translate into.")] = "en",
     language: Language = None,
     form: Format = "text",
     level: options.Level = None,
