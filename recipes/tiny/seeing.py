@@ -19,6 +19,7 @@ from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.local import begin_local
 from recipes.tiny.packing import UNSEEN, Rows, Shape, Strands, pack, size_of
+from recipes.tiny.pointing import HEADS, SIGHTS, looked, sights_of
 from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
 from recipes.tiny.shown import NOTHING, PATCHES_OF_A_SIDE, TOKENS, Shown, batched, shown_on
@@ -106,22 +107,29 @@ def draw(rng: random.Random, split: Split, done: float) -> Seen:
 
 @dataclass
 class Example:
-    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what it shows, and questions."""
+    """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what it shows, and questions.
+
+    `sights` is where to look at every piece of their answers, bool [pieces, SIGHTS, TOKENS].
+    """
 
     picture: np.ndarray
     shown: Shown[np.ndarray]
     strands: Strands
+    sights: np.ndarray
     task: str
 
 
 def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
     """With as many questions as a row has room for."""
-    asked = [(question.question, question.answer) for question in seen.asked]
+    asked = [*seen.asked]
     rng.shuffle(asked)
-    strands = prompts.strands(asked)
-    while size_of(strands) > SHAPE.length and len(strands[1]) > 1:
-        strands[1].pop()
-    return Example(square_of(seen.drawn), shown_on(seen.drawn), strands, seen.asked[0].task)
+    shared, questions = prompts.strands([(question.question, question.answer) for question in asked])
+    while size_of((shared, questions)) > SHAPE.length and len(questions) > 1:
+        questions.pop()
+    pieces = ([prompts.tokenizer.decode([each]) for each in answer] for _, answer in questions)
+    sights = [sights_of(seen.drawn, each, spelled) for each, spelled in zip(asked, pieces, strict=False)]
+    strands = shared, questions
+    return Example(square_of(seen.drawn), shown_on(seen.drawn), strands, np.concatenate(sights), seen.asked[0].task)
 
 
 def square_of(drawn: Drawn) -> np.ndarray:
@@ -131,12 +139,17 @@ def square_of(drawn: Drawn) -> np.ndarray:
 
 @dataclass
 class Batch:
-    """Rows, and pictures in their documents' order: uint8 [n, SIZE, SIZE, 3], what they show, places of tokens."""
+    """Rows, and pictures in their documents' order: uint8 [n, SIZE, SIZE, 3], what they show, places of tokens.
+
+    For each token of an answer, the column of its picture's first soft token, int64 [answers], and where to look.
+    """
 
     rows: Rows
     pictures: torch.Tensor
     shown: Shown[torch.Tensor]
     places: torch.Tensor
+    firsts: torch.Tensor
+    sights: torch.Tensor
 
 
 def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
@@ -146,12 +159,18 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
+    firsts, sights = torch.zeros(SHAPE.answers, dtype=torch.long), torch.zeros(SHAPE.answers, len(SIGHTS), TOKENS)
+    answered = 0
     for number, index in enumerate(order):
         pictures[number] = examples[index].picture
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
+        seen = examples[index].sights
+        firsts[answered : answered + len(seen)] = first % SHAPE.length
+        sights[answered : answered + len(seen)] = torch.from_numpy(seen)
+        answered += len(seen)
     shown = batched([examples[index].shown for index in order] + [NOTHING] * (PICTURES - len(order)))
-    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten()), used
+    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights.bool()), used
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -203,8 +222,9 @@ class Sees(torch.nn.Module):
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
-    ) -> tuple[torch.Tensor, Told]:
-        """Logits of answers [answers, pieces], and of what pictures show."""
+        firsts: torch.Tensor,
+    ) -> tuple[torch.Tensor, Told, dict[int, torch.Tensor]]:
+        """Logits of answers [answers, pieces], and of what pictures show, and where heads look, by layer."""
         with precision():
             patches, soft = self._look_at(pictures)
             embedded = self.model.get_input_embeddings()(ids)
@@ -214,8 +234,10 @@ class Sees(torch.nn.Module):
             first, others = self._text.layers[:FIRST_LAYERS], self._text.layers[FIRST_LAYERS:]
             hidden = self._through(first, flat[: ids.numel()].view_as(embedded), positions, masks)
             at_pictures = torch.cat([hidden.flatten(0, 1), beyond.to(hidden.dtype)])[places].view_as(soft)
-            hidden = self._text.norm(self._through(others, hidden, positions, masks))
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self.heads(patches, at_pictures)
+            weights: dict[int, torch.Tensor] = {}
+            hidden = self._text.norm(self._through(others, hidden, positions, masks, weights))
+            looks = {layer: looked(found, answers, firsts) for layer, found in weights.items()}
+            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self.heads(patches, at_pictures), looks
 
     def read(self, pictures: torch.Tensor, beginning: torch.Tensor) -> Told:
         """What pictures show alone, behind ids [n] that every prompt begins with; nothing is asked."""
@@ -257,12 +279,23 @@ class Sees(torch.nn.Module):
         hidden: torch.Tensor,
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
+        weights: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Some layers of the text model: Transformers' own forward gives no way to look between them."""
+        """Some layers of the text model: Transformers' own forward gives no way to look between them.
+
+        `weights` takes those of the layers whose heads are told where to look, [rows, heads, length, length].
+        """
         turns = {kind: self._text.rotary_emb(hidden, positions, kind) for kind in masks}
         for layer in layers:
-            kind = self._text.config.layer_types[layer.self_attn.layer_idx]
-            hidden = layer(hidden, position_embeddings=turns[kind], attention_mask=masks[kind], position_ids=positions)
+            index = layer.self_attn.layer_idx
+            kind = self._text.config.layer_types[index]
+            normed = layer.input_layernorm(hidden)
+            attended, found = layer.self_attn(normed, turns[kind], masks[kind], position_ids=positions)
+            if weights is not None and index in HEADS:
+                weights[index] = found
+            hidden = hidden + layer.post_attention_layernorm(attended)
+            mixed = layer.mlp(layer.pre_feedforward_layernorm(hidden))
+            hidden = hidden + layer.post_feedforward_layernorm(mixed)
         return hidden
 
     def _look_at(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

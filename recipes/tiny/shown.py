@@ -69,7 +69,7 @@ def in_rows(told: torch.Tensor) -> torch.Tensor:
 def _letters(drawn: Drawn, side: int, each: int, part: Part) -> np.ndarray:
     found, used = np.zeros((side * side, each), np.int64), np.zeros(side * side, int)
     for glyph in drawn.glyphs:
-        place = _place_of(glyph, side, part)
+        place = place_of(glyph, side, part)
         if place is not None and glyph.character in LETTERS and used[place] < each:
             found[place, used[place]] = 1 + LETTERS.index(glyph.character)
             used[place] += 1
@@ -81,7 +81,7 @@ def _meanings(drawn: Drawn) -> np.ndarray:
     found = NOTHING.meanings.copy()
     written = ((glyph, glyph.meaning) for glyph in drawn.glyphs if glyph.meaning)
     for at, meaning in (*written, *((mark, mark.meaning) for mark in drawn.marks)):
-        token = _place_of(at, TOKENS_OF_A_SIDE, WHOLE)
+        token = place_of(at, TOKENS_OF_A_SIDE, WHOLE)
         if token is not None and found[token, _HEIGHT] == NOT_ASKED:
             found[token] = _answers(meaning)
     return found
@@ -98,7 +98,8 @@ def _bin(value: float | None) -> int:
     return min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(value)))
 
 
-def _place_of(at: Glyph | Mark, side: int, part: Part) -> int | None:
+def place_of(at: Glyph | Mark, side: int, part: Part) -> int | None:
+    """The number of a place of a square of `side` times `side`; None outside of the part."""
     left, top, share = part
     row, column = (int((share_of - first) / share * side // 1) for share_of, first in ((at.y, top), (at.x, left)))
     return row * side + column if 0 <= row < side and 0 <= column < side else None

@@ -28,6 +28,7 @@ from bezel.training.scores import distance
 from recipes.tiny import positions, seeing
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.packing import added
+from recipes.tiny.pointing import pointed_right, pointing_loss
 from recipes.tiny.reading import FEW_CHARTS, MANY_CHARTS, Pages
 from recipes.tiny.run import Run
 from recipes.tiny.shown import MEANINGS, NOT_ASKED, PATCHES_OF_A_SIDE, in_rows
@@ -38,6 +39,9 @@ PLACED_FOR = 0.15
 """For this share of all steps the place of a letter is asked for, less and less, by patches and then by tokens."""
 READ_AGAIN = 4
 """Later, too, one of so many steps is reading alone."""
+
+POINTING_WEIGHT = 0.2
+"""Of each head that is told where to look, beside the answers."""
 
 
 @torch.no_grad()
@@ -54,7 +58,9 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     right: dict[str, list[bool]] = defaultdict(list)
     while examples:
         batch, used = seeing.batch_of(examples, asked.start)
-        logits, told = run_on(model, batch)
+        logits, told, looks = run_on(model, batch)
+        for name, found in pointed_right(looks, batch.sights).items():
+            right[name] += found
         wrong = batch.rows.wrong(logits)
         for name, logits, wanted in (
             ("letters", told.by_token, batch.shown.by_token),
@@ -73,10 +79,10 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
 
 
-def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, Told]:
-    """Logits of answers, and of what pictures show."""
-    rows = batch.rows
-    return model(batch.pictures, batch.places, rows.ids, rows.positions, added(seeing.masks(batch)), rows.places)
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, Told, dict[int, torch.Tensor]]:
+    """Logits of answers, and of what pictures show, and where heads look."""
+    rows, masks = batch.rows, added(seeing.masks(batch))
+    return model(batch.pictures, batch.places, rows.ids, rows.positions, masks, rows.places, batch.firsts)
 
 
 def _beside(drawn: torch.utils.data.IterableDataset) -> Iterator[Any]:
@@ -121,8 +127,9 @@ def main() -> None:
             told: Told = read(pictures, beginning)
             return told.loss(shown, placed)
         batch = next(batches)
-        logits, told = run_on(compiled, batch)
-        return batch.rows.loss(logits) + 0.3 * told.loss(batch.shown, placed)
+        logits, told, looks = run_on(compiled, batch)
+        looking = pointing_loss(looks, batch.sights)
+        return batch.rows.loss(logits) + 0.3 * told.loss(batch.shown, placed) + POINTING_WEIGHT * looking
 
     run.learn(loss_of, lambda: scores(compiled, options.folder))
 

@@ -15,6 +15,7 @@ from bezel.generation.loop import all_logits
 from bezel.testing import instruction_sets
 from bezel.training.data.pictures import fonts
 from bezel.training.data.pictures.charts import Chart, Look, draw
+from bezel.training.data.pictures.seen import Asked
 from bezel.training.data.speech import phrases
 
 torch = pytest.importorskip("torch")
@@ -24,6 +25,7 @@ from recipes.tiny import (  # noqa: E402
     hearing,
     local,
     packing,
+    pointing,
     positions,
     precision,
     reading,
@@ -169,6 +171,61 @@ def test_tokens_know_what_they_stand_for() -> None:
     )
 
 
+def looking_for(kind: str, sights: np.ndarray) -> list[list[int]]:
+    return [np.flatnonzero(each).tolist() for each in sights[:, pointing.SIGHTS.index(kind)]]
+
+
+def test_an_answer_looks_at_the_letters_that_it_writes() -> None:
+    from bezel.training.data.pictures.canvas import Canvas
+
+    canvas = Canvas(256, 256, "#ffffff")
+    for x, y, text in ((8, 8, "A"), (40, 8, "B"), (8, 40, "7"), (40, 40, "A")):
+        canvas.text(x, y, text, fonts.BUILT_IN, 12, "#000000")
+    drawn, a, b, seven, other = canvas.finished(), [0], [2], [32], [34]
+    sights = pointing.sights_of(drawn, Asked("Read it.", "A B\n7A", "text"), ["A", " ", "B", "\n", "7A", "<end>"])
+    assert looking_for("next", sights) == [a, b, b, seven, seven, []]
+    assert looking_for("written", sights) == [[], a, a, b, b, other]
+    assert not any(looking_for("subject", sights))
+    assert looking_for("next", pointing.sights_of(drawn, Asked("?", "B", "text"), ["B", "<end>"])) == [b, []]
+    assert not pointing.sights_of(drawn, Asked("?", "A", "text"), ["A", "<end>"]).any(), "which of both, nobody knows"
+
+
+def test_an_answer_looks_at_what_a_chart_is_asked_about() -> None:
+    look = Look(palette=("#ff0000",), horizontal=True, gap=0.7)
+    drawn = draw(Chart("bar", "ab", ("a", "b", "c"), (10, 250, 50), look))
+    labels = [[int(glyph.y * 16) * 16] for glyph in drawn.glyphs if glyph.meaning and glyph.meaning.rank]
+    for task, answer, which in (("highest", "b", 1), ("lowest", "a", 0), ("value", "50", 2)):
+        [about, *_] = looking_for("subject", pointing.sights_of(drawn, Asked("?", answer, task), [answer, "<end>"]))
+        assert set(labels[which]) < set(about) and len(about) > 1
+        assert all(abs(token // 16 - labels[which][0] // 16) <= 1 for token in about), "and its bar, but no other"
+    sights = pointing.sights_of(drawn, Asked("?", "b", "highest"), ["b", "<end>"])
+    assert looking_for("next", sights) == [labels[1], []] and looking_for("written", sights) == [[], labels[1]]
+    assert not looking_for("next", pointing.sights_of(drawn, Asked("?", "50", "value"), ["50"]))[0], "it is not printed"
+    assert not pointing.sights_of(drawn, Asked("?", "rising", "trend"), ["rising"]).any()
+
+
+def test_heads_are_told_where_to_look() -> None:
+    answers, tokens, length = 4, shown.TOKENS, shown.TOKENS + 20
+    weights = torch.full((2, 3, length, length), 1e-3)
+    places, firsts = torch.tensor([5, 19, length + 7, 3]), torch.tensor([2, 2, 9, 0])
+    wanted = torch.tensor([0, 31, tokens - 1, 8])
+    for place, first, token in zip(places.tolist(), firsts.tolist(), wanted.tolist(), strict=True):
+        weights[place // length, 1, place % length, first + token] = 0.9
+    found = pointing.looked(weights, places, firsts)
+    assert found.shape == (answers, 3, tokens) and found[:, 1].argmax(-1).tolist() == wanted.tolist()
+    assert (found[:, 0] == 1e-3).all()
+    sights = torch.zeros(answers, len(pointing.SIGHTS), tokens, dtype=torch.bool)
+    sights[range(3), pointing.SIGHTS.index("subject"), wanted[:3]] = True
+    looks = {layer: found for layer in pointing.HEADS}
+    heads = len(pointing.HEADS)
+    assert abs(pointing.pointing_loss(looks, sights) / (heads * -np.log(0.9)) - 1) < 1e-3
+    assert pointing.pointing_loss(looks, torch.zeros_like(sights)) == 0
+    right = pointing.pointed_right(looks, sights)
+    assert {name: hits for name, hits in right.items() if hits} == {
+        f"subject by {layer}": [True] * 3 for layer in pointing.HEADS
+    }
+
+
 @pytest.mark.parametrize("kind", ["bar", "line", "pie"])
 def test_every_label_of_a_chart_has_marks_that_mean_the_same(kind: str) -> None:
     drawn = draw(Chart(kind, "Title", ("a", "b", "c"), (50, 30, 20), Look()))  # type: ignore[arg-type]
@@ -249,7 +306,7 @@ def test_reading_alone_tells_what_a_picture_that_is_asked_about_tells(
     batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 1.0), asked, rng)], asked.start)
     model = random_weights(seeing.Sees(len(asked.tokenizer)))
     with torch.no_grad():
-        _, beside = train_sees.run_on(model, batch)
+        _, beside, _ = train_sees.run_on(model, batch)
         alone = model.read(batch.pictures, torch.tensor(asked.shared[: asked.start]))
     for one, other in (
         (beside.by_patch, alone.by_patch),
@@ -303,6 +360,9 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
         place = int(batch.places[number * seeing.TOKENS])
         assert int(batch.rows.documents.flatten()[place]) == index
         assert np.array_equal(batch.pictures[number].numpy(), examples[index].picture)
+        answered = [at for at, owner in enumerate(batch.rows.owners) if owner == index]
+        assert np.array_equal(batch.sights[answered].numpy(), examples[index].sights) and len(answered) > 1
+        assert (batch.firsts[answered] == place % seeing.SHAPE.length).all()
     seen = seeing.masks(batch)["full_attention"]
     first = divmod(int(inside[0]), seeing.SHAPE.length)
     assert seen[first[0], 0, first[1], first[1] + seeing.TOKENS - 1], "a picture's first token sees its last"

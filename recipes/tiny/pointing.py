@@ -1,0 +1,102 @@
+"""Where a model is to look while it answers, and how far its heads are from that.
+
+A head is told, by its layer: what the question is about, which letter was just written, or which one comes next.
+Left alone, to find the next letter is learned long after letters are read. Supervised attention is from Liu et al.
+(2016), "Neural Machine Translation with Supervised Attention".
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from bezel.training.data.pictures.canvas import Drawn, Glyph
+from bezel.training.data.pictures.charts import written
+from bezel.training.data.pictures.seen import Asked
+from recipes.tiny.shown import TOKENS, TOKENS_OF_A_SIDE, WHOLE, place_of
+
+SIGHTS = ("subject", "written", "next")
+HEADS = {3: ("written", "subject"), 4: ("next", "subject")}
+"""Layers of the text model, and what their first heads look for."""
+LEAST = 1e-6
+"""Added to a weight before its logarithm is taken."""
+
+
+def sights_of(drawn: Drawn, asked: Asked, pieces: Sequence[str]) -> np.ndarray:
+    """Soft tokens to look at before each piece of an answer is written, bool [pieces, SIGHTS, TOKENS].
+
+    None where nothing shows it: a trend, a value that is not printed, a price that stands there twice.
+    """
+    found = np.zeros((len(pieces), len(SIGHTS), TOKENS), bool)
+    glyphs: Sequence[Glyph] = drawn.glyphs
+    if asked.task in ("highest", "lowest", "value"):
+        glyphs, about = _subject(drawn, asked)
+        found[:, SIGHTS.index("subject"), about] = True
+    spelled = _stands_at(glyphs, _without_spaces(asked.answer))
+    said = 0
+    for number, piece in enumerate(pieces):
+        for sight, letter in (("written", said - 1), ("next", said)):
+            token = place_of(spelled[letter], TOKENS_OF_A_SIDE, WHOLE) if 0 <= letter < len(spelled) else None
+            if token is not None:
+                found[number, SIGHTS.index(sight), token] = True
+        said += len(_without_spaces(piece))
+    return found
+
+
+def _subject(drawn: Drawn, asked: Asked) -> tuple[list[Glyph], list[int]]:
+    """Letters and tokens of what a question about a chart asks for."""
+
+    def meant(at: Glyph) -> bool:
+        if at.meaning is None or at.meaning.rank is None:
+            return False
+        return written(at.meaning.value) == asked.answer if asked.task == "value" else at.meaning.rank == asked.task
+
+    glyphs = [glyph for glyph in drawn.glyphs if meant(glyph)]
+    marks = [mark for mark in drawn.marks if meant(mark)]
+    places = (place_of(at, TOKENS_OF_A_SIDE, WHOLE) for at in (*glyphs, *marks))
+    return glyphs, [place for place in places if place is not None]
+
+
+def _stands_at(glyphs: Sequence[Glyph], text: str) -> Sequence[Glyph]:
+    """The letters that spell a text; none unless it stands there once."""
+    whole = "".join(glyph.character for glyph in glyphs)
+    first = whole.find(text)
+    return () if first < 0 or whole.find(text, first + 1) >= 0 else glyphs[first : first + len(text)]
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
+
+
+def looked(weights: torch.Tensor, answers: torch.Tensor, firsts: torch.Tensor) -> torch.Tensor:
+    """What heads give soft tokens, [answers, heads, TOKENS], of weights [rows, heads, length, length].
+
+    `answers` are places in all rows one after the other, `firsts` the columns of their pictures' first soft tokens.
+    """
+    length = weights.shape[-1]
+    at_answers = weights[answers // length, :, answers % length]
+    columns = firsts[:, None] + torch.arange(TOKENS)
+    return at_answers.gather(-1, columns[:, None].expand(-1, weights.shape[1], -1))
+
+
+def pointing_loss(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> torch.Tensor:
+    """Mean negative logarithm of the weight on what was to be looked at; `looks` by layer, [answers, heads, TOKENS]."""
+    found = torch.zeros(())
+    for layer, kinds in HEADS.items():
+        for head, kind in enumerate(kinds):
+            wanted = sights[:, SIGHTS.index(kind)]
+            given = (looks[layer][:, head].float() * wanted).sum(-1)
+            asked = wanted.any(-1)
+            found = found - (((given + LEAST).log() * asked).sum() / asked.sum().clamp(min=1))
+    return found
+
+
+def pointed_right(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> dict[str, list[bool]]:
+    """By layer and kind, whether the token looked at most is one to look at."""
+    right = {}
+    for layer, kinds in HEADS.items():
+        for head, kind in enumerate(kinds):
+            wanted = sights[:, SIGHTS.index(kind)]
+            hit = wanted.gather(-1, looks[layer][:, head].argmax(-1, keepdim=True))[:, 0]
+            right[f"{kind} by {layer}"] = hit[wanted.any(-1)].tolist()
+    return right
