@@ -13,7 +13,7 @@ import torch
 from bezel.training.data.pictures.canvas import Drawn, Glyph
 from bezel.training.data.pictures.charts import written
 from bezel.training.data.pictures.seen import Asked
-from recipes.tiny.shown import TOKENS, TOKENS_OF_A_SIDE, WHOLE, place_of
+from recipes.tiny.shown import NOT_ASKED, TOKENS, TOKENS_OF_A_SIDE, WHOLE, bin_of, place_of
 
 SIGHTS = ("subject", "written", "next")
 HEADS = {3: ("written", "subject"), 4: ("next", "subject")}
@@ -41,6 +41,11 @@ def sights_of(drawn: Drawn, asked: Asked, pieces: Sequence[str]) -> np.ndarray:
                 found[number, SIGHTS.index(sight), token] = True
         said += len(_without_spaces(piece))
     return found
+
+
+def value_of(asked: Asked) -> int:
+    """The bin of a value that a chart is asked for; NOT_ASKED for other questions."""
+    return bin_of(float(asked.answer)) if asked.task == "value" else NOT_ASKED
 
 
 def _subject(drawn: Drawn, asked: Asked) -> tuple[list[Glyph], list[int]]:

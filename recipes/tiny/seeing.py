@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ from bezel.training.data.pictures.seen import Seen
 from recipes.tiny import tokenizer as tokenizers
 from recipes.tiny.local import begin_local
 from recipes.tiny.packing import UNSEEN, Rows, Shape, Strands, pack, size_of
-from recipes.tiny.pointing import HEADS, SIGHTS, looked, sights_of
+from recipes.tiny.pointing import HEADS, SIGHTS, looked, sights_of, value_of
 from recipes.tiny.precision import precision
 from recipes.tiny.prompts import Prompts
-from recipes.tiny.shown import NOTHING, PATCHES_OF_A_SIDE, TOKENS, Shown, batched, shown_on
+from recipes.tiny.shown import NOT_ASKED, NOTHING, PATCHES_OF_A_SIDE, TOKENS, Shown, batched, shown_on
 from recipes.tiny.told import Heads, Told
 
 SIZE = 256  # pixels of a side
@@ -30,6 +31,8 @@ PICTURES = 8
 SHAPE = Shape(rows=8, length=384, answers=512, window=384)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
+CHARTS_WEIGHT = 3.0
+"""Of a token of an answer about a chart, which has fewer than one about printed text."""
 FIRST_LAYERS = 3
 """Of the text model, behind which tokens are asked what they stand for; the others are left to answer with it."""
 
@@ -109,13 +112,15 @@ def draw(rng: random.Random, split: Split, done: float) -> Seen:
 class Example:
     """A picture as the tower takes it, uint8 [SIZE, SIZE, 3], what it shows, and questions.
 
-    `sights` is where to look at every piece of their answers, bool [pieces, SIGHTS, TOKENS].
+    `sights` is where to look at every piece of their answers, bool [pieces, SIGHTS, TOKENS], and `values` which bin
+    they are about, int64 [pieces].
     """
 
     picture: np.ndarray
     shown: Shown[np.ndarray]
     strands: Strands
     sights: np.ndarray
+    values: np.ndarray
     task: str
 
 
@@ -128,8 +133,15 @@ def example(seen: Seen, prompts: Prompts, rng: random.Random) -> Example:
         questions.pop()
     pieces = ([prompts.tokenizer.decode([each]) for each in answer] for _, answer in questions)
     sights = [sights_of(seen.drawn, each, spelled) for each, spelled in zip(asked, pieces, strict=False)]
-    strands = shared, questions
-    return Example(square_of(seen.drawn), shown_on(seen.drawn), strands, np.concatenate(sights), seen.asked[0].task)
+    values = [np.full(len(each), value_of(one)) for each, one in zip(sights, asked, strict=False)]
+    return Example(
+        square_of(seen.drawn),
+        shown_on(seen.drawn),
+        (shared, questions),
+        np.concatenate(sights),
+        np.concatenate(values),
+        seen.asked[0].task,
+    )
 
 
 def square_of(drawn: Drawn) -> np.ndarray:
@@ -141,7 +153,8 @@ def square_of(drawn: Drawn) -> np.ndarray:
 class Batch:
     """Rows, and pictures in their documents' order: uint8 [n, SIZE, SIZE, 3], what they show, places of tokens.
 
-    For each token of an answer, the column of its picture's first soft token, int64 [answers], and where to look.
+    For each token of an answer: the column of its picture's first soft token, int64 [answers], where to look, and which
+    bin it is about.
     """
 
     rows: Rows
@@ -150,6 +163,7 @@ class Batch:
     places: torch.Tensor
     firsts: torch.Tensor
     sights: torch.Tensor
+    values: torch.Tensor
 
 
 def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
@@ -160,17 +174,19 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
     firsts, sights = torch.zeros(SHAPE.answers, dtype=torch.long), torch.zeros(SHAPE.answers, len(SIGHTS), TOKENS)
-    answered = 0
+    values, answered = torch.full((SHAPE.answers,), NOT_ASKED), 0
     for number, index in enumerate(order):
         pictures[number] = examples[index].picture
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
-        seen = examples[index].sights
-        firsts[answered : answered + len(seen)] = first % SHAPE.length
-        sights[answered : answered + len(seen)] = torch.from_numpy(seen)
-        answered += len(seen)
+        pieces = slice(answered, answered + len(examples[index].sights))
+        firsts[pieces] = first % SHAPE.length
+        sights[pieces] = torch.from_numpy(examples[index].sights)
+        values[pieces] = torch.from_numpy(examples[index].values)
+        rows.weights[pieces] *= 1.0 if examples[index].task == "text" else CHARTS_WEIGHT
+        answered = pieces.stop
     shown = batched([examples[index].shown for index in order] + [NOTHING] * (PICTURES - len(order)))
-    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights.bool()), used
+    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights.bool(), values), used
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -192,6 +208,18 @@ class Batches(torch.utils.data.IterableDataset):
             pool = [each for index, each in enumerate(pool) if index not in used]
             step += 1
             yield batch
+
+
+class Answered(NamedTuple):
+    """Logits of answers [answers, pieces], what pictures show, and where heads look, by layer.
+
+    `values` are logits of the bin that an answer is about, [answers, BINS].
+    """
+
+    logits: torch.Tensor
+    told: Told
+    looks: dict[int, torch.Tensor]
+    values: torch.Tensor
 
 
 class Sees(torch.nn.Module):
@@ -223,21 +251,22 @@ class Sees(torch.nn.Module):
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
         firsts: torch.Tensor,
-    ) -> tuple[torch.Tensor, Told, dict[int, torch.Tensor]]:
-        """Logits of answers [answers, pieces], and of what pictures show, and where heads look, by layer."""
+    ) -> Answered:
         with precision():
             patches, soft = self._look_at(pictures)
             embedded = self.model.get_input_embeddings()(ids)
             flat_soft = soft.flatten(0, 1).to(embedded.dtype)
             beyond = torch.zeros_like(flat_soft)
             flat = torch.cat([embedded.flatten(0, 1), beyond]).index_copy(0, places, flat_soft)
-            first, others = self._text.layers[:FIRST_LAYERS], self._text.layers[FIRST_LAYERS:]
-            hidden = self._through(first, flat[: ids.numel()].view_as(embedded), positions, masks)
+            layers, weights = self._text.layers, dict[int, torch.Tensor]()
+            hidden = self._through(layers[:FIRST_LAYERS], flat[: ids.numel()].view_as(embedded), positions, masks)
             at_pictures = torch.cat([hidden.flatten(0, 1), beyond.to(hidden.dtype)])[places].view_as(soft)
-            weights: dict[int, torch.Tensor] = {}
-            hidden = self._text.norm(self._through(others, hidden, positions, masks, weights))
+            hidden = self._through(layers[FIRST_LAYERS:-1], hidden, positions, masks, weights)
+            values = self.heads.values(hidden.flatten(0, 1)[answers])
+            hidden = self._text.norm(self._through(layers[-1:], hidden, positions, masks))
             looks = {layer: looked(found, answers, firsts) for layer, found in weights.items()}
-            return self.model.lm_head(hidden.flatten(0, 1)[answers]), self.heads(patches, at_pictures), looks
+            logits = self.model.lm_head(hidden.flatten(0, 1)[answers])
+            return Answered(logits, self.heads(patches, at_pictures), looks, values)
 
     def read(self, pictures: torch.Tensor, beginning: torch.Tensor) -> Told:
         """What pictures show alone, behind ids [n] that every prompt begins with; nothing is asked."""

@@ -89,10 +89,11 @@ def _meanings(drawn: Drawn) -> np.ndarray:
 
 def _answers(meaning: Meaning) -> tuple[int, ...]:
     rank = NOT_ASKED if meaning.rank is None else RANKS.index(meaning.rank)
-    return rank, min(HEIGHTS - 1, int(meaning.height * HEIGHTS)), _bin(meaning.value), _bin(meaning.end)
+    return rank, min(HEIGHTS - 1, int(meaning.height * HEIGHTS)), bin_of(meaning.value), bin_of(meaning.end)
 
 
-def _bin(value: float | None) -> int:
+def bin_of(value: float | None) -> int:
+    """Of BINS; NOT_ASKED for none and below 1."""
     if value is None or value < 1:
         return NOT_ASKED
     return min(BINS - 1, round(BINS_OF_A_DECADE * math.log10(value)))

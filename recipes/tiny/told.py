@@ -30,10 +30,7 @@ class Told:
         found = spelling_loss(self.by_patch, shown.by_patch, placed)
         found = found + spelling_loss(self.by_token, shown.by_token, placed)
         for logits, wanted in zip(self.meanings, shown.meanings.unbind(-1), strict=True):
-            each = functional.cross_entropy(
-                logits.float().flatten(0, 1), wanted.flatten(), ignore_index=NOT_ASKED, reduction="sum"
-            )
-            found = found + MEANING_WEIGHT * each / (wanted != NOT_ASKED).sum().clamp(min=1)
+            found = found + MEANING_WEIGHT * meaning_loss(logits.flatten(0, 1), wanted.flatten())
         return found
 
 
@@ -54,10 +51,24 @@ class Heads(torch.nn.Module):
         found: torch.Tensor = self.patch_head(patches).unflatten(-1, (EACH_PATCH, -1))
         return found
 
+    def values(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Bins of values, [n, BINS], of any places of the text model [n, token_width]."""
+        return self._meanings(hidden)[[*MEANINGS].index("value")]
+
+    def _meanings(self, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: tuple[torch.Tensor, ...] = self.meaning_head(hidden).split([*MEANINGS.values()], -1)
+        return found
+
     def forward(self, patches: torch.Tensor, tokens: torch.Tensor) -> Told:
         """Of patches [n, PATCHES, patch_width] and tokens [n, TOKENS, token_width]."""
         by_token = self.token_head(tokens).unflatten(-1, (EACH_TOKEN, -1))
-        return Told(self.by_patch(patches), by_token, self.meaning_head(tokens).split([*MEANINGS.values()], -1))
+        return Told(self.by_patch(patches), by_token, self._meanings(tokens))
+
+
+def meaning_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy where something is asked for; logits [n, answers], wanted [n]."""
+    each = functional.cross_entropy(logits.float(), wanted, ignore_index=NOT_ASKED, reduction="sum")
+    return each / (wanted != NOT_ASKED).sum().clamp(min=1)
 
 
 def rows_read(logits: torch.Tensor) -> list[list[int]]:

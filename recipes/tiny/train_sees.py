@@ -33,13 +33,15 @@ from recipes.tiny.reading import FEW_CHARTS, MANY_CHARTS, Pages
 from recipes.tiny.run import Run
 from recipes.tiny.shown import MEANINGS, NOT_ASKED, PATCHES_OF_A_SIDE, in_rows
 from recipes.tiny.starting import take_sight
-from recipes.tiny.told import Told, rows_read, spelling_loss
+from recipes.tiny.told import Told, meaning_loss, rows_read, spelling_loss
 
 PLACED_FOR = 0.15
 """For this share of all steps the place of a letter is asked for, less and less, by patches and then by tokens."""
 READ_AGAIN = 4
 """Later, too, one of so many steps is reading alone."""
 
+TOLD_WEIGHT = 0.3
+"""Of what is told of pictures, and of the value that is asked for, beside the answers."""
 POINTING_WEIGHT = 0.2
 """Of each head that is told where to look, beside the answers."""
 
@@ -58,7 +60,9 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     right: dict[str, list[bool]] = defaultdict(list)
     while examples:
         batch, used = seeing.batch_of(examples, asked.start)
-        logits, told, looks = run_on(model, batch)
+        logits, told, looks, values = run_on(model, batch)
+        asked_for = batch.values != NOT_ASKED
+        right["value asked for"] += ((values.argmax(-1) - batch.values).abs() <= 1)[asked_for].tolist()
         for name, found in pointed_right(looks, batch.sights).items():
             right[name] += found
         wrong = batch.rows.wrong(logits)
@@ -79,10 +83,13 @@ def scores(model: torch.nn.Module, folder: Path, count: int = 120) -> dict[str, 
     return {task: round(sum(found) / len(found), 3) for task, found in sorted(right.items())}
 
 
-def run_on(model: torch.nn.Module, batch: seeing.Batch) -> tuple[torch.Tensor, Told, dict[int, torch.Tensor]]:
-    """Logits of answers, and of what pictures show, and where heads look."""
+def run_on(model: torch.nn.Module, batch: seeing.Batch) -> seeing.Answered:
+    """What a model, which may be compiled, finds of a batch."""
     rows, masks = batch.rows, added(seeing.masks(batch))
-    return model(batch.pictures, batch.places, rows.ids, rows.positions, masks, rows.places, batch.firsts)
+    found: seeing.Answered = model(
+        batch.pictures, batch.places, rows.ids, rows.positions, masks, rows.places, batch.firsts
+    )
+    return found
 
 
 def _beside(drawn: torch.utils.data.IterableDataset) -> Iterator[Any]:
@@ -127,9 +134,10 @@ def main() -> None:
             told: Told = read(pictures, beginning)
             return told.loss(shown, placed)
         batch = next(batches)
-        logits, told, looks = run_on(compiled, batch)
-        looking = pointing_loss(looks, batch.sights)
-        return batch.rows.loss(logits) + 0.3 * told.loss(batch.shown, placed) + POINTING_WEIGHT * looking
+        answered = run_on(compiled, batch)
+        looking = pointing_loss(answered.looks, batch.sights)
+        told_of = answered.told.loss(batch.shown, placed) + meaning_loss(answered.values, batch.values)
+        return batch.rows.loss(answered.logits) + POINTING_WEIGHT * looking + TOLD_WEIGHT * told_of
 
     run.learn(loss_of, lambda: scores(compiled, options.folder))
 

@@ -61,7 +61,7 @@ def logits_of(model: Any, train: Any, batch: Any, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch, torch.no_grad():
         patch.setattr(precision, "BF16_IS_FASTER", False)
         logits, *_ = train.run_on(model, batch)
-    return logits[: int(batch.rows.weights.sum())].numpy()
+    return logits[: int((batch.rows.weights > 0).sum())].numpy()
 
 
 def ours_of(loaded: bezel.Model, messages: Any, strands: packing.Strands) -> np.ndarray:
@@ -204,6 +204,17 @@ def test_an_answer_looks_at_what_a_chart_is_asked_about() -> None:
     assert not pointing.sights_of(drawn, Asked("?", "rising", "trend"), ["rising"]).any()
 
 
+def test_an_answer_knows_the_value_that_it_is_about() -> None:
+    value = pointing.value_of(Asked("?", "250", "value"))
+    assert abs(10 ** (value / shown.BINS_OF_A_DECADE) / 250 - 1) < 0.05
+    assert pointing.value_of(Asked("?", "0.5", "value")) == shown.NOT_ASKED, "below what bins tell"
+    assert pointing.value_of(Asked("?", "1984", "text")) == shown.NOT_ASKED
+    logits, wanted = torch.zeros(3, shown.BINS), torch.tensor([value, shown.NOT_ASKED, value])
+    logits[0, value] = logits[1, 3] = 20.0
+    assert abs(told.meaning_loss(logits, wanted) - np.log(shown.BINS) / 2) < 0.01
+    assert told.meaning_loss(logits, torch.full((3,), shown.NOT_ASKED)) == 0
+
+
 def test_heads_are_told_where_to_look() -> None:
     answers, tokens, length = 4, shown.TOKENS, shown.TOKENS + 20
     weights = torch.full((2, 3, length, length), 1e-3)
@@ -306,7 +317,7 @@ def test_reading_alone_tells_what_a_picture_that_is_asked_about_tells(
     batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 1.0), asked, rng)], asked.start)
     model = random_weights(seeing.Sees(len(asked.tokenizer)))
     with torch.no_grad():
-        _, beside, _ = train_sees.run_on(model, batch)
+        _, beside, *_ = train_sees.run_on(model, batch)
         alone = model.read(batch.pictures, torch.tensor(asked.shared[: asked.start]))
     for one, other in (
         (beside.by_patch, alone.by_patch),
@@ -363,6 +374,9 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
         answered = [at for at, owner in enumerate(batch.rows.owners) if owner == index]
         assert np.array_equal(batch.sights[answered].numpy(), examples[index].sights) and len(answered) > 1
         assert (batch.firsts[answered] == place % seeing.SHAPE.length).all()
+        assert np.array_equal(batch.values[answered].numpy(), examples[index].values)
+        weight = 1.0 if examples[index].task == "text" else seeing.CHARTS_WEIGHT
+        assert (batch.rows.weights[answered] == weight).all()
     seen = seeing.masks(batch)["full_attention"]
     first = divmod(int(inside[0]), seeing.SHAPE.length)
     assert seen[first[0], 0, first[1], first[1] + seeing.TOKENS - 1], "a picture's first token sees its last"
