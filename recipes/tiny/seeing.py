@@ -100,7 +100,7 @@ def prompts(folder: Path) -> Prompts:
 
 def printed_share(done: float) -> float:
     """Of all pictures: reading comes first, charts take its place."""
-    return max(0.2, 0.8 - done)
+    return max(0.4, 0.8 - done)
 
 
 def draw(rng: random.Random, split: Split, done: float) -> Seen:

@@ -37,7 +37,7 @@ from recipes.tiny.told import Told, meaning_loss, rows_read, spelling_loss
 
 PLACED_FOR = 0.15
 """For this share of all steps the place of a letter is asked for, less and less, by patches and then by tokens."""
-READ_AGAIN = 8
+READ_AGAIN = 4
 """Later, too, one of so many steps is reading alone."""
 
 TOLD_WEIGHT = 0.3
