@@ -5,12 +5,12 @@ Left alone, to find the next letter is learned long after letters are read. Supe
 (2016), "Neural Machine Translation with Supervised Attention".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from bezel.training.data.pictures.canvas import Drawn, Glyph
+from bezel.training.data.pictures.canvas import Drawn, Glyph, Mark
 from bezel.training.data.pictures.charts import written
 from bezel.training.data.pictures.seen import Asked
 from recipes.tiny.shown import NOT_ASKED, TOKENS, TOKENS_OF_A_SIDE, WHOLE, bin_of, place_of
@@ -51,7 +51,7 @@ def value_of(asked: Asked) -> int:
 def _subject(drawn: Drawn, asked: Asked) -> tuple[list[Glyph], list[int]]:
     """Letters and tokens of what a question about a chart asks for."""
 
-    def meant(at: Glyph) -> bool:
+    def meant(at: Glyph | Mark) -> bool:
         if at.meaning is None or at.meaning.rank is None:
             return False
         return written(at.meaning.value) == asked.answer if asked.task == "value" else at.meaning.rank == asked.task
@@ -87,21 +87,25 @@ def looked(weights: torch.Tensor, answers: torch.Tensor, firsts: torch.Tensor) -
 def pointing_loss(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> torch.Tensor:
     """Mean negative logarithm of the weight on what was to be looked at; `looks` by layer, [answers, heads, TOKENS]."""
     found = torch.zeros(())
-    for layer, kinds in HEADS.items():
-        for head, kind in enumerate(kinds):
-            wanted = sights[:, SIGHTS.index(kind)]
-            given = (looks[layer][:, head].float() * wanted).sum(-1)
-            asked = wanted.any(-1)
-            found = found - (((given + LEAST).log() * asked).sum() / asked.sum().clamp(min=1))
+    for _, given, wanted in _told_heads(looks, sights):
+        right, asked = (given.float() * wanted).sum(-1), wanted.any(-1)
+        found = found - (((right + LEAST).log() * asked).sum() / asked.sum().clamp(min=1))
     return found
 
 
 def pointed_right(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> dict[str, list[bool]]:
-    """By layer and kind, whether the token looked at most is one to look at."""
-    right = {}
+    """By kind and layer, whether the token looked at most is one to look at."""
+    found = {}
+    for name, given, wanted in _told_heads(looks, sights):
+        hit = wanted.gather(-1, given.argmax(-1, keepdim=True))[:, 0]
+        found[name] = hit[wanted.any(-1)].tolist()
+    return found
+
+
+def _told_heads(
+    looks: dict[int, torch.Tensor], sights: torch.Tensor
+) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Of every head that is told where to look: its name, its weights, and what to look at, [answers, TOKENS]."""
     for layer, kinds in HEADS.items():
         for head, kind in enumerate(kinds):
-            wanted = sights[:, SIGHTS.index(kind)]
-            hit = wanted.gather(-1, looks[layer][:, head].argmax(-1, keepdim=True))[:, 0]
-            right[f"{kind} by {layer}"] = hit[wanted.any(-1)].tolist()
-    return right
+            yield f"{kind} by {layer}", looks[layer][:, head], sights[:, SIGHTS.index(kind)]

@@ -173,7 +173,8 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
-    firsts, sights = torch.zeros(SHAPE.answers, dtype=torch.long), torch.zeros(SHAPE.answers, len(SIGHTS), TOKENS)
+    firsts = torch.zeros(SHAPE.answers, dtype=torch.long)
+    sights = torch.zeros(SHAPE.answers, len(SIGHTS), TOKENS, dtype=torch.bool)
     values, answered = torch.full((SHAPE.answers,), NOT_ASKED), 0
     for number, index in enumerate(order):
         pictures[number] = examples[index].picture
@@ -186,7 +187,7 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
         rows.weights[pieces] *= 1.0 if examples[index].task == "text" else CHARTS_WEIGHT
         answered = pieces.stop
     shown = batched([examples[index].shown for index in order] + [NOTHING] * (PICTURES - len(order)))
-    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights.bool(), values), used
+    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights, values), used
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -258,7 +259,8 @@ class Sees(torch.nn.Module):
             flat_soft = soft.flatten(0, 1).to(embedded.dtype)
             beyond = torch.zeros_like(flat_soft)
             flat = torch.cat([embedded.flatten(0, 1), beyond]).index_copy(0, places, flat_soft)
-            layers, weights = self._text.layers, dict[int, torch.Tensor]()
+            layers = self._text.layers
+            weights: dict[int, torch.Tensor] = {}
             hidden = self._through(layers[:FIRST_LAYERS], flat[: ids.numel()].view_as(embedded), positions, masks)
             at_pictures = torch.cat([hidden.flatten(0, 1), beyond.to(hidden.dtype)])[places].view_as(soft)
             hidden = self._through(layers[FIRST_LAYERS:-1], hidden, positions, masks, weights)

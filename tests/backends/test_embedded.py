@@ -68,7 +68,7 @@ def test_the_one_that_sees_is_read_with_the_first_picture_and_once(
 
 
 def test_the_eyes_of_the_package_read_charts_and_receipts() -> None:
-    """In letters, and with labels, that were never trained on; one slip is let pass."""
+    """In letters that were never trained on; one slip is let pass."""
     tiny, wrong = bezel.load("tiny"), []
 
     def ask(picture: Drawn, question: str, expected: str) -> None:
