@@ -52,6 +52,13 @@ class Rows:
         full = same & (distance >= 0)
         return {"full_attention": full, "sliding_attention": full & (distance < self.window)}
 
+    def first_of_answers(self) -> torch.Tensor:
+        """Whether an answer's token is an example's first, bool [answers]."""
+        found = torch.zeros(len(self.targets), dtype=torch.bool)
+        for index, owner in enumerate(self.owners):
+            found[index] = index == 0 or owner != self.owners[index - 1]
+        return found
+
     def wrong(self, logits: torch.Tensor) -> set[int]:
         """Examples with a token of an answer that is not the most probable one; logits [answers, vocabulary]."""
         pairs = zip(self.owners, logits.argmax(-1).tolist(), self.targets.tolist(), strict=False)

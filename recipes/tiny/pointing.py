@@ -1,8 +1,7 @@
 """Where a model is to look while it answers, and how far its heads are from that.
 
 A head is told, by its layer: what the question is about, which letter was just written, or which one comes next.
-Left alone, to find the next letter is learned long after letters are read. Supervised attention is from Liu et al.
-(2016), "Neural Machine Translation with Supervised Attention".
+Left alone, to find the next letter is learned long after letters are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,12 @@ import torch
 from bezel.training.data.pictures.canvas import Drawn, Glyph, Mark
 from bezel.training.data.pictures.charts import written
 from bezel.training.data.pictures.seen import Asked
+from recipes.tiny.looking import looked_right, looking_loss
 from recipes.tiny.shown import NOT_ASKED, TOKENS, TOKENS_OF_A_SIDE, WHOLE, bin_of, place_of
 
 SIGHTS = ("subject", "written", "next")
 HEADS = {3: ("written", "subject"), 4: ("next", "subject")}
 """Layers of the text model, and what their first heads look for."""
-LEAST = 1e-6
-"""Added to a weight before its logarithm is taken."""
 
 
 def sights_of(drawn: Drawn, asked: Asked, pieces: Sequence[str]) -> np.ndarray:
@@ -73,33 +71,24 @@ def _without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def looked(weights: torch.Tensor, answers: torch.Tensor, firsts: torch.Tensor) -> torch.Tensor:
+def looked(weights: torch.Tensor, answers: torch.Tensor, start: int) -> torch.Tensor:
     """What heads give soft tokens, [answers, heads, TOKENS], of weights [rows, heads, length, length].
 
-    `answers` are places in all rows one after the other, `firsts` the columns of their pictures' first soft tokens.
+    `answers` are places in all rows one after the other, `start` the column of a row's first soft token.
     """
     length = weights.shape[-1]
-    at_answers = weights[answers // length, :, answers % length]
-    columns = firsts[:, None] + torch.arange(TOKENS)
-    return at_answers.gather(-1, columns[:, None].expand(-1, weights.shape[1], -1))
+    return weights[answers // length, :, answers % length, start : start + TOKENS]
 
 
 def pointing_loss(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> torch.Tensor:
-    """Mean negative logarithm of the weight on what was to be looked at; `looks` by layer, [answers, heads, TOKENS]."""
-    found = torch.zeros(())
-    for _, given, wanted in _told_heads(looks, sights):
-        right, asked = (given.float() * wanted).sum(-1), wanted.any(-1)
-        found = found - (((right + LEAST).log() * asked).sum() / asked.sum().clamp(min=1))
-    return found
+    """Of all heads that are told where to look, added up; `looks` by layer, [answers, heads, TOKENS]."""
+    losses = [looking_loss(given, wanted) for _, given, wanted in _told_heads(looks, sights)]
+    return torch.stack(losses).sum()
 
 
 def pointed_right(looks: dict[int, torch.Tensor], sights: torch.Tensor) -> dict[str, list[bool]]:
     """By kind and layer, whether the token looked at most is one to look at."""
-    found = {}
-    for name, given, wanted in _told_heads(looks, sights):
-        hit = wanted.gather(-1, given.argmax(-1, keepdim=True))[:, 0]
-        found[name] = hit[wanted.any(-1)].tolist()
-    return found
+    return {name: looked_right(given, wanted) for name, given, wanted in _told_heads(looks, sights)}
 
 
 def _told_heads(

@@ -15,6 +15,8 @@ PAGE, PARTS_OF_A_PAGE = 320, 10
 """Pixels of a side of a page of text, and how many parts of SIZE pixels are learned from."""
 Picture = tuple[np.ndarray, Shown[np.ndarray]]
 """uint8 [SIZE, SIZE, 3], and what it shows."""
+Shows = tuple[torch.Tensor, Shown[torch.Tensor]]
+"""PICTURES of them, uint8 [PICTURES, SIZE, SIZE, 3], and what they show."""
 FEW_CHARTS, MANY_CHARTS = 0.1, 0.7
 """Of pictures: while letters are learned alone, and then."""
 
@@ -34,12 +36,12 @@ def pictures(rng: random.Random, share: float) -> list[Picture]:
 
 
 class Pages(torch.utils.data.IterableDataset):
-    """Endless, with so many charts among them: pictures uint8 [PICTURES, SIZE, SIZE, 3] and what they show."""
+    """Endless, with so many charts among them."""
 
     def __init__(self, seed: int, charts: float) -> None:
         self._seed, self._charts = seed, charts
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, Shown[torch.Tensor]]]:
+    def __iter__(self) -> Iterator[Shows]:
         torch.set_num_threads(1)
         rng = random.Random(self._seed)
         pool: list[Picture] = []

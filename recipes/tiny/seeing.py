@@ -28,13 +28,17 @@ from recipes.tiny.told import Heads, Told
 
 SIZE = 256  # pixels of a side
 PICTURES = 8
-SHAPE = Shape(rows=8, length=384, answers=512, window=384)
+SHAPE = Shape(rows=8, length=448, answers=512, window=448)
 CONTROL = (*tokenizers.CONTROL, "<image_soft_token>")
 PIECES = 640
 CHARTS_WEIGHT = 3.0
 """Of a token of an answer about a chart, which has fewer than one about printed text."""
+PRINTED_AT_LEAST = 0.3
+"""Of all pictures that are asked about; the others are charts."""
 FIRST_LAYERS = 3
 """Of the text model, behind which tokens are asked what they stand for; the others are left to answer with it."""
+LEGEND_LAYERS = (1, 2)
+"""Of these, in which the first head looks from legends to what they explain."""
 
 
 def config(pieces: int) -> Gemma3Config:
@@ -98,14 +102,14 @@ def prompts(folder: Path) -> Prompts:
     return Prompts(folder, "image", ImageForm(TOKENS).parts(0))
 
 
-def printed_share(done: float) -> float:
+def share_of_printed(done: float, at_first: float) -> float:
     """Of all pictures: reading comes first, charts take its place."""
-    return max(0.4, 0.8 - done)
+    return max(PRINTED_AT_LEAST, at_first - done)
 
 
-def draw(rng: random.Random, split: Split, done: float) -> Seen:
+def draw(rng: random.Random, split: Split, printed_share: float) -> Seen:
     """A picture and its questions."""
-    return (printed if rng.random() < printed_share(done) else asking).sample(rng, split)
+    return (printed if rng.random() < printed_share else asking).sample(rng, split)
 
 
 @dataclass
@@ -153,15 +157,15 @@ def square_of(drawn: Drawn) -> np.ndarray:
 class Batch:
     """Rows, and pictures in their documents' order: uint8 [n, SIZE, SIZE, 3], what they show, places of tokens.
 
-    For each token of an answer: the column of its picture's first soft token, int64 [answers], where to look, and which
-    bin it is about.
+    A row has room for one picture, whose first soft token is in column `start`. For each token of an answer: where to
+    look, and which bin it is about.
     """
 
     rows: Rows
     pictures: torch.Tensor
     shown: Shown[torch.Tensor]
     places: torch.Tensor
-    firsts: torch.Tensor
+    start: int
     sights: torch.Tensor
     values: torch.Tensor
 
@@ -173,7 +177,6 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
     pictures = np.full((PICTURES, SIZE, SIZE, 3), 255, np.uint8)
     places = torch.arange(PICTURES * TOKENS).view(PICTURES, TOKENS) + SHAPE.rows * SHAPE.length
     documents = rows.documents.flatten()
-    firsts = torch.zeros(SHAPE.answers, dtype=torch.long)
     sights = torch.zeros(SHAPE.answers, len(SIGHTS), TOKENS, dtype=torch.bool)
     values, answered = torch.full((SHAPE.answers,), NOT_ASKED), 0
     for number, index in enumerate(order):
@@ -181,20 +184,22 @@ def batch_of(examples: list[Example], start: int) -> tuple[Batch, set[int]]:
         first = int((documents == index).nonzero()[0]) + start
         places[number] = torch.arange(first, first + TOKENS)
         pieces = slice(answered, answered + len(examples[index].sights))
-        firsts[pieces] = first % SHAPE.length
         sights[pieces] = torch.from_numpy(examples[index].sights)
         values[pieces] = torch.from_numpy(examples[index].values)
         rows.weights[pieces] *= 1.0 if examples[index].task == "text" else CHARTS_WEIGHT
         answered = pieces.stop
     shown = batched([examples[index].shown for index in order] + [NOTHING] * (PICTURES - len(order)))
-    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), firsts, sights, values), used
+    return Batch(rows, torch.from_numpy(pictures), shown, places.flatten(), start, sights, values), used
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Endless, from step `first` of `steps`; for a process beside the one that learns."""
+    """Endless, from step `first` of `steps`; for a process beside the one that learns.
 
-    def __init__(self, folder: Path, first: int, steps: int) -> None:
-        self._folder, self._first, self._steps = folder, first, steps
+    `printed_at_first` is the share of printed text at step 0.
+    """
+
+    def __init__(self, folder: Path, first: int, steps: int, printed_at_first: float) -> None:
+        self._folder, self._first, self._steps, self._printed = folder, first, steps, printed_at_first
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -202,8 +207,9 @@ class Batches(torch.utils.data.IterableDataset):
         pool: list[Example] = []
         step = self._first
         while True:
+            share = share_of_printed(step / self._steps, self._printed)
             while len(pool) < PICTURES + 8:
-                pool.append(example(draw(rng, "train", step / self._steps), asked, rng))
+                pool.append(example(draw(rng, "train", share), asked, rng))
             rng.shuffle(pool)
             batch, used = batch_of(pool, asked.start)
             pool = [each for index, each in enumerate(pool) if index not in used]
@@ -251,27 +257,39 @@ class Sees(torch.nn.Module):
         positions: torch.Tensor,
         masks: dict[str, torch.Tensor],
         answers: torch.Tensor,
-        firsts: torch.Tensor,
+        start: int,
+        tower_learns: bool = True,
     ) -> Answered:
         with precision():
-            patches, soft = self._look_at(pictures)
+            patches, soft = self._look_at(pictures, tower_learns)
             embedded = self.model.get_input_embeddings()(ids)
             flat_soft = soft.flatten(0, 1).to(embedded.dtype)
             beyond = torch.zeros_like(flat_soft)
             flat = torch.cat([embedded.flatten(0, 1), beyond]).index_copy(0, places, flat_soft)
             layers = self._text.layers
             weights: dict[int, torch.Tensor] = {}
-            hidden = self._through(layers[:FIRST_LAYERS], flat[: ids.numel()].view_as(embedded), positions, masks)
+            row = flat[: ids.numel()].view_as(embedded)
+            hidden = self._through(layers[:FIRST_LAYERS], row, positions, masks, weights)
             at_pictures = torch.cat([hidden.flatten(0, 1), beyond.to(hidden.dtype)])[places].view_as(soft)
             hidden = self._through(layers[FIRST_LAYERS:-1], hidden, positions, masks, weights)
             values = self.heads.values(hidden.flatten(0, 1)[answers])
             hidden = self._text.norm(self._through(layers[-1:], hidden, positions, masks))
-            looks = {layer: looked(found, answers, firsts) for layer, found in weights.items()}
-            logits = self.model.lm_head(hidden.flatten(0, 1)[answers])
-            return Answered(logits, self.heads(patches, at_pictures), looks, values)
+            told = self.heads(
+                patches, at_pictures, tuple(_among(weights[layer], places, start) for layer in LEGEND_LAYERS)
+            )
+            looks = {layer: looked(weights[layer], answers, start) for layer in HEADS}
+            return Answered(self.model.lm_head(hidden.flatten(0, 1)[answers]), told, looks, values)
 
     def read(self, pictures: torch.Tensor, beginning: torch.Tensor) -> Told:
         """What pictures show alone, behind ids [n] that every prompt begins with; nothing is asked."""
+        with precision():
+            told: Told = self.heads(*self.seen(pictures, beginning))
+            return told
+
+    def seen(
+        self, pictures: torch.Tensor, beginning: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Of `read`: patches, tokens behind the first layers, and where heads look from legends."""
         with precision():
             patches, soft = self._look_at(pictures)
             before = self.model.get_input_embeddings()(beginning).expand(len(pictures), -1, -1)
@@ -280,10 +298,11 @@ class Sees(torch.nn.Module):
             seen[len(beginning) :] = 1
             both = ((1 - seen) * UNSEEN).expand(len(pictures), 1, -1, -1)
             masks = {"full_attention": both, "sliding_attention": both}
-            layers = self._text.layers[:FIRST_LAYERS]
-            hidden = self._through(layers, row, torch.arange(length).expand(len(pictures), -1), masks)
-            told: Told = self.heads(patches, hidden[:, len(beginning) :])
-            return told
+            layers, weights = self._text.layers[:FIRST_LAYERS], dict[int, torch.Tensor]()
+            hidden = self._through(layers, row, torch.arange(length).expand(len(pictures), -1), masks, weights)
+            seen_by = slice(len(beginning), None)
+            looks = tuple(weights[layer][:, 0, seen_by, seen_by] for layer in LEGEND_LAYERS)
+            return patches, hidden[:, seen_by], looks
 
     def spell(self, pictures: torch.Tensor) -> torch.Tensor:
         """Logits of the letters that patches show, [n, PATCHES, EACH_PATCH, letters], of every quarter by itself.
@@ -314,7 +333,7 @@ class Sees(torch.nn.Module):
     ) -> torch.Tensor:
         """Some layers of the text model: Transformers' own forward gives no way to look between them.
 
-        `weights` takes those of the layers whose heads are told where to look, [rows, heads, length, length].
+        `weights` takes those of each layer, [rows, heads, length, length].
         """
         turns = {kind: self._text.rotary_emb(hidden, positions, kind) for kind in masks}
         for layer in layers:
@@ -322,17 +341,28 @@ class Sees(torch.nn.Module):
             kind = self._text.config.layer_types[index]
             normed = layer.input_layernorm(hidden)
             attended, found = layer.self_attn(normed, turns[kind], masks[kind], position_ids=positions)
-            if weights is not None and index in HEADS:
+            if weights is not None:
                 weights[index] = found
             hidden = hidden + layer.post_attention_layernorm(attended)
             mixed = layer.mlp(layer.pre_feedforward_layernorm(hidden))
             hidden = hidden + layer.post_feedforward_layernorm(mixed)
         return hidden
 
-    def _look_at(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _look_at(self, pictures: torch.Tensor, tower_learns: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Patches [n, PATCHES, width] and soft tokens [n, TOKENS, hidden]."""
-        patches = self.model.model.vision_tower(pixel_values=_pixels(pictures)).last_hidden_state
+        with torch.set_grad_enabled(tower_learns and torch.is_grad_enabled()):
+            patches = self.model.model.vision_tower(pixel_values=_pixels(pictures)).last_hidden_state
         return patches, self.model.model.multi_modal_projector(patches)
+
+
+def _among(weights: torch.Tensor, places: torch.Tensor, start: int) -> torch.Tensor:
+    """What the first head gives soft tokens of soft tokens, [PICTURES, TOKENS, TOKENS]; `places` of all of them.
+
+    Blank pictures, whose places are behind the rows' end, get some row's.
+    """
+    rows = (places.view(-1, TOKENS)[:, 0] // weights.shape[-1]).clamp(max=len(weights) - 1)
+    soft = slice(start, start + TOKENS)
+    return weights[:, 0, soft, soft].index_select(0, rows)
 
 
 def _pixels(pictures: torch.Tensor) -> torch.Tensor:

@@ -33,26 +33,31 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 class Shown(NamedTuple, Generic[Array]):
     """Letters [PATCHES, EACH_PATCH] and [TOKENS, EACH_TOKEN], 0 for none, and meanings [TOKENS, questions]; int64.
 
-    In batches each has one dimension more in front.
+    `explained`, bool [TOKENS, TOKENS], is true where a token of a legend explains another one, of a bar or a slice. In
+    batches each has one dimension more in front.
     """
 
     by_patch: Array
     by_token: Array
     meanings: Array
+    explained: Array
 
 
 NOTHING: Shown[np.ndarray] = Shown(
     np.zeros((PATCHES, EACH_PATCH), np.int64),
     np.zeros((TOKENS, EACH_TOKEN), np.int64),
     np.full((TOKENS, len(MEANINGS)), NOT_ASKED, np.int64),
+    np.zeros((TOKENS, TOKENS), bool),
 )
 
 
 def shown_on(drawn: Drawn, part: Part = WHOLE) -> Shown[np.ndarray]:
-    """On a part of a picture. Only the whole of one has meanings."""
+    """On a part of a picture. Only the whole of one has meanings and legends."""
     by_patch = _letters(drawn, PATCHES_OF_A_SIDE, EACH_PATCH, part)
     by_token = _letters(drawn, TOKENS_OF_A_SIDE, EACH_TOKEN, part)
-    return Shown(by_patch, by_token, _meanings(drawn) if part == WHOLE else NOTHING.meanings)
+    if part != WHOLE:
+        return Shown(by_patch, by_token, NOTHING.meanings, NOTHING.explained)
+    return Shown(by_patch, by_token, _meanings(drawn), _explained(drawn))
 
 
 def batched(each: Sequence[Shown[np.ndarray]]) -> Shown[torch.Tensor]:
@@ -84,6 +89,19 @@ def _meanings(drawn: Drawn) -> np.ndarray:
         token = place_of(at, TOKENS_OF_A_SIDE, WHOLE)
         if token is not None and found[token, _HEIGHT] == NOT_ASKED:
             found[token] = _answers(meaning)
+    return found
+
+
+def _explained(drawn: Drawn) -> np.ndarray:
+    """By a legend's letters and coloured squares: what is painted in the same colour."""
+    found = NOTHING.explained.copy()
+    meant = [each for each in (*drawn.glyphs, *drawn.marks) if each.meaning]
+    painted = [mark for mark in drawn.marks if not mark.meaning.legend]
+    for entry in (each for each in meant if each.meaning and each.meaning.legend):
+        token = place_of(entry, TOKENS_OF_A_SIDE, WHOLE)
+        places = (place_of(mark, TOKENS_OF_A_SIDE, WHOLE) for mark in painted if mark.meaning == entry.meaning)
+        if token is not None:
+            found[token, [place for place in places if place is not None]] = True
     return found
 
 

@@ -6,21 +6,28 @@ from itertools import groupby
 import torch
 from torch.nn import functional
 
+from recipes.tiny.looking import looking_loss
 from recipes.tiny.shown import EACH_PATCH, EACH_TOKEN, LETTERS, MEANINGS, NOT_ASKED, Shown, in_rows
 
 MEANING_WEIGHT = 0.3
 """Of a question about what a token stands for, beside letters."""
+LEGENDS_WEIGHT = 0.3
+"""Of each head that looks from legends to what they explain."""
 NOTHING_FIRST = 5.0
 """Added to the logits of no letter, which is what most places show, before anything is learned."""
 
 
 @dataclass
 class Told:
-    """Logits of what is `Shown`, each with one dimension more behind; of meanings one tensor for each question."""
+    """Logits of what is `Shown`, each with one dimension more behind; of meanings one tensor for each question.
+
+    `looks` are weights of the heads that look from legends to what they explain, each [n, TOKENS, TOKENS].
+    """
 
     by_patch: torch.Tensor
     by_token: torch.Tensor
     meanings: tuple[torch.Tensor, ...]
+    looks: tuple[torch.Tensor, ...]
 
     def loss(self, shown: Shown[torch.Tensor], placed: float) -> torch.Tensor:
         """By letter, and by token that stands for something.
@@ -31,6 +38,8 @@ class Told:
         found = found + spelling_loss(self.by_token, shown.by_token, placed)
         for logits, wanted in zip(self.meanings, shown.meanings.unbind(-1), strict=True):
             found = found + MEANING_WEIGHT * meaning_loss(logits.flatten(0, 1), wanted.flatten())
+        for weights in self.looks:
+            found = found + LEGENDS_WEIGHT * looking_loss(weights, shown.explained)
         return found
 
 
@@ -59,10 +68,10 @@ class Heads(torch.nn.Module):
         found: tuple[torch.Tensor, ...] = self.meaning_head(hidden).split([*MEANINGS.values()], -1)
         return found
 
-    def forward(self, patches: torch.Tensor, tokens: torch.Tensor) -> Told:
-        """Of patches [n, PATCHES, patch_width] and tokens [n, TOKENS, token_width]."""
+    def forward(self, patches: torch.Tensor, tokens: torch.Tensor, looks: tuple[torch.Tensor, ...]) -> Told:
+        """Of patches [n, PATCHES, patch_width], tokens [n, TOKENS, token_width], and `looks` as they are told."""
         by_token = self.token_head(tokens).unflatten(-1, (EACH_TOKEN, -1))
-        return Told(self.by_patch(patches), by_token, self._meanings(tokens))
+        return Told(self.by_patch(patches), by_token, self._meanings(tokens), looks)
 
 
 def meaning_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -69,6 +69,34 @@ def test_a_seed_decides_pictures_and_questions(generator: Generator, split: Spli
     assert len({generator(random.Random(seed), split).asked for seed in range(20)}) > 15
 
 
+def test_training_names_labels_as_people_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "draw", lambda chart: chart)
+
+    def named(split: Split) -> list[bool]:
+        """Of every value asked for, whether its label is named as it stands there."""
+        rng, found = random.Random(9), []
+        for _ in range(200):
+            seen = asking.sample(rng, split)
+            labels = seen.drawn.labels  # type: ignore[attr-defined]
+            asked = [each.question for each in seen.asked if each.task == "value"]
+            found += [any(label in question for label in labels) for question in asked]
+        return found
+
+    trained, tested = named("train"), named("held_out")
+    assert all(tested) and 0.1 < trained.count(False) / len(trained) < 0.4
+    ways = {asking._named(random.Random(seed), "Jul") for seed in range(40)}
+    assert ways == {"Jul", "July"}
+    assert {asking._named(random.Random(seed), "Eggs") for seed in range(40)} == {"Eggs", "eggs", "the eggs"}
+
+
+def test_legends_are_more_frequent_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: ("some.ttf",))
+    rng = random.Random(3)
+    found = [looks.look(rng, "train", "bar", 4).legend for _ in range(300)]
+    assert 0.5 < sum(found) / len(found) < 0.7
+    assert not any(looks.look(rng, "train", "line", 4).legend for _ in range(50)), "a line has none"
+
+
 def test_answers_about_charts_are_on_the_chart() -> None:
     rng, tasks = random.Random(4), set()
     for _ in range(60):

@@ -80,7 +80,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, share: float) -> None:
 def test_what_is_trained_sees_the_same_when_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
     asked, rng = seeing.prompts(tmp_path), random.Random(3)
-    seen = seeing.draw(rng, "held_out", 1.0)
+    seen = seeing.draw(rng, "held_out", 0.5)
     question = seen.asked[0]
     example = seeing.example(type(seen)(seen.drawn, (question,)), asked, rng)
     batch, used = seeing.batch_of([example], asked.start)
@@ -171,6 +171,48 @@ def test_tokens_know_what_they_stand_for() -> None:
     )
 
 
+@pytest.mark.parametrize("chart", ["bar", "lying", "pie"])
+def test_a_legend_explains_what_has_its_colour(chart: str) -> None:
+    palette = ("#ff0000", "#00ff00", "#0000ff")
+    look = Look(palette=palette, legend=True, horizontal=chart == "lying")
+    drawn = draw(Chart("pie" if chart == "pie" else "bar", "Title", ("aa", "bb", "cc"), (50, 30, 20), look))
+    explained = shown.shown_on(drawn).explained
+    pixels = np.asarray(drawn.image).reshape(16, 16, 16, 16, 3).swapaxes(1, 2).reshape(256, 256, 3)  # of every token
+
+    def colours_in(tokens: list[int]) -> list[bool]:
+        return [
+            bool((pixels[tokens] == [int(name[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).any()) for name in palette
+        ]
+
+    for number, label in enumerate("abc"):
+        letters = [glyph for glyph in drawn.glyphs if glyph.character == label and glyph.meaning]
+        tokens = [int(glyph.y * 16) * 16 + int(glyph.x * 16) for glyph in letters]
+        assert len(tokens) == 2
+        for token in tokens:
+            parts = np.flatnonzero(explained[token])
+            assert len(parts) and not explained[parts].any(), "a bar explains nothing"
+            assert all(colours_in([part])[number] for part in parts.tolist())
+            assert not set(parts.tolist()) & {token - 1, token}, "and the legend's square is not what it explains"
+    plain = draw(Chart("bar", "Title", ("aa", "bb", "cc"), (50, 30, 20), Look(palette=palette)))
+    assert not shown.shown_on(plain).explained.any()
+    assert not shown.shown_on(drawn, (0.0, 0.0, 0.9)).explained.any()
+
+
+def test_what_a_legend_looks_at_is_part_of_what_is_told() -> None:
+    explained = torch.zeros(1, shown.TOKENS, shown.TOKENS, dtype=torch.bool)
+    explained[0, 5, 9:11] = True
+    no_letters, no_meanings = torch.zeros(1, 4, 1, dtype=torch.long), torch.zeros(1, 4, 0)
+    wanted = shown.Shown(no_letters, no_letters, no_meanings, explained)
+
+    def loss_of(*looked_at: int) -> float:
+        weights, of_none = torch.zeros(1, shown.TOKENS, shown.TOKENS), torch.zeros(1, 4, 1, 1)
+        weights[0, 5, looked_at] = 0.5
+        return float(told.Told(of_none, of_none, (), (weights,)).loss(wanted, 1.0))
+
+    assert loss_of(9, 10) < 1e-3 and loss_of(9, 30) == pytest.approx(told.LEGENDS_WEIGHT * np.log(2), rel=1e-3)
+    assert loss_of(30, 31) > 3
+
+
 def looking_for(kind: str, sights: np.ndarray) -> list[list[int]]:
     return [np.flatnonzero(each).tolist() for each in sights[:, pointing.SIGHTS.index(kind)]]
 
@@ -218,11 +260,11 @@ def test_an_answer_knows_the_value_that_it_is_about() -> None:
 def test_heads_are_told_where_to_look() -> None:
     answers, tokens, length = 4, shown.TOKENS, shown.TOKENS + 20
     weights = torch.full((2, 3, length, length), 1e-3)
-    places, firsts = torch.tensor([5, 19, length + 7, 3]), torch.tensor([2, 2, 9, 0])
+    places, start = torch.tensor([5, 19, length + 7, 3]), 9
     wanted = torch.tensor([0, 31, tokens - 1, 8])
-    for place, first, token in zip(places.tolist(), firsts.tolist(), wanted.tolist(), strict=True):
-        weights[place // length, 1, place % length, first + token] = 0.9
-    found = pointing.looked(weights, places, firsts)
+    for place, token in zip(places.tolist(), wanted.tolist(), strict=True):
+        weights[place // length, 1, place % length, start + token] = 0.9
+    found = pointing.looked(weights, places, start)
     assert found.shape == (answers, 3, tokens) and found[:, 1].argmax(-1).tolist() == wanted.tolist()
     assert (found[:, 0] == 1e-3).all()
     sights = torch.zeros(answers, len(pointing.SIGHTS), tokens, dtype=torch.bool)
@@ -296,7 +338,7 @@ def test_a_letter_on_a_border_may_be_told_by_either_token() -> None:
         by_patch[..., 0] = by_token[..., 0] = 20.0
         for token, slot, letter in places:
             by_token[0, token, slot, [0, letter]] = torch.tensor([0.0, 20.0])
-        return told.Told(by_patch, by_token, (torch.zeros(1, shown.TOKENS, 1),) * len(shown.MEANINGS))
+        return told.Told(by_patch, by_token, (torch.zeros(1, shown.TOKENS, 1),) * len(shown.MEANINGS), ())
 
     own, others = [(17, 0, 5), (17, 1, 6), (19, 0, 6)], [(16, 3, 5), (18, 0, 6), (18, 2, 6)]
     for places in (own, others):
@@ -314,7 +356,7 @@ def test_reading_alone_tells_what_a_picture_that_is_asked_about_tells(
 ) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
     asked, rng = seeing.prompts(tmp_path), random.Random(6)
-    batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 1.0), asked, rng)], asked.start)
+    batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 0.0), asked, rng)], asked.start)
     model = random_weights(seeing.Sees(len(asked.tokenizer)))
     with torch.no_grad():
         _, beside, *_ = train_sees.run_on(model, batch)
@@ -325,6 +367,30 @@ def test_reading_alone_tells_what_a_picture_that_is_asked_about_tells(
         *zip(beside.meanings, alone.meanings, strict=True),
     ):
         assert one[0].std() > 0.01 and (one[0] - other[0]).abs().max() < 0.05 * one[0].std()
+    assert len(beside.looks) == len(alone.looks) == len(seeing.LEGEND_LAYERS)
+    for one, other in zip(beside.looks, alone.looks, strict=True):
+        row, column = divmod(int(batch.places[0]), seeing.SHAPE.length)
+        assert row == 0 and column == asked.start, "the first picture's"
+        assert one[0].shape == (shown.TOKENS, shown.TOKENS) and one[0].sum(-1).min() > 0.8
+        assert (one[0] - other[0]).abs().max() < 0.05 * other[0].max()
+
+
+def test_a_step_may_leave_the_tower_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    asked, rng = seeing.prompts(tmp_path), random.Random(6)
+    batch, _ = seeing.batch_of([seeing.example(seeing.draw(rng, "train", 0.0), asked, rng)], asked.start)
+    model = random_weights(seeing.Sees(len(asked.tokenizer)))
+    parts = model.model.model
+    found = []
+    for tower_learns in (True, False):
+        model.zero_grad()
+        answered = train_sees.run_on(model, batch, tower_learns)
+        answered.logits.float().sum().backward()
+        learning = [each.grad is not None for each in parts.vision_tower.parameters()]
+        assert any(learning) == tower_learns
+        assert parts.multi_modal_projector.mm_input_projection_weight.grad is not None
+        found.append(answered.logits.detach())
+    assert torch.equal(*found)
 
 
 def test_letters_alone_are_told_of_every_quarter_by_itself() -> None:
@@ -341,14 +407,14 @@ def test_letters_alone_are_told_of_every_quarter_by_itself() -> None:
 def test_reading_begins_with_pages_and_ends_with_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
 
-    def drawn(share: float) -> list[reading.Picture]:
+    def drawn(share: float, times: int) -> list[reading.Picture]:
         rng = random.Random(2)
-        return [each for _ in range(80) for each in reading.pictures(rng, share)]
+        return [each for _ in range(times) for each in reading.pictures(rng, share)]
 
     def charts(found: list[reading.Picture]) -> float:
         return sum((on.meanings != shown.NOT_ASKED).any() for _, on in found) / len(found)
 
-    begun, later = drawn(reading.FEW_CHARTS), drawn(reading.MANY_CHARTS)
+    begun, later = drawn(reading.FEW_CHARTS, 80), drawn(reading.MANY_CHARTS, 250)
     assert {picture.shape for picture, _ in begun + later} == {(seeing.SIZE, seeing.SIZE, 3)}
     assert charts(begun) < 0.15 < 0.45 < charts(later) < 0.8
     counts = sorted((on.by_token > 0).sum() for _, on in begun)
@@ -373,7 +439,7 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
         assert np.array_equal(batch.pictures[number].numpy(), examples[index].picture)
         answered = [at for at, owner in enumerate(batch.rows.owners) if owner == index]
         assert np.array_equal(batch.sights[answered].numpy(), examples[index].sights) and len(answered) > 1
-        assert (batch.firsts[answered] == place % seeing.SHAPE.length).all()
+        assert place % seeing.SHAPE.length == batch.start, "a row holds one picture"
         assert np.array_equal(batch.values[answered].numpy(), examples[index].values)
         weight = 1.0 if examples[index].task == "text" else seeing.CHARTS_WEIGHT
         assert (batch.rows.weights[answered] == weight).all()

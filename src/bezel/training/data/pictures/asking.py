@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import random
 from dataclasses import replace
 
@@ -167,11 +168,15 @@ TREND = (
     "Does the line rise or fall?",
     "In which direction do the {counted} go?",
 )
+VALUES_ASKED: dict[Split, int] = {"train": 5, "held_out": 3}
+"""Of one chart at most."""
 _WORDINGS: dict[Task, tuple[str, ...]] = {"highest": HIGHEST, "lowest": LOWEST, "trend": TREND, "value": VALUE}
+
+_IN_FULL = {name[:3]: name for name in (*calendar.month_name, *calendar.day_name) if name}
 
 
 def sample(rng: random.Random, split: Split) -> Seen:
-    """A chart with up to six questions, each kind of which it has an answer to."""
+    """A chart with questions of each kind that it has an answer to."""
     kind: Kind = rng.choice(("bar", "bar", "line", "pie"))
     while True:
         chart, topic, trend = _chart(rng, split, kind)
@@ -239,12 +244,21 @@ def _asked(rng: random.Random, split: Split, chart: Chart, topic: Topic, trend: 
     found = [_question(rng, split, task, chart, topic, trend) for task in tasks]
     if chart.kind != "pie" or chart.look.printed:
         many = [index for index, value in enumerate(chart.values) if value]
-        for index in rng.sample(many, min(3, len(many))):
+        for index in rng.sample(many, min(VALUES_ASKED[split], len(many))):
             forms = SHARE if chart.kind == "pie" else VALUE
-            text = choose(rng, split, forms).format(label=chart.labels[index], counted=topic.counted, one=topic.one)
+            label = _named(rng, chart.labels[index]) if split == "train" else chart.labels[index]
+            text = choose(rng, split, forms).format(label=label, counted=topic.counted, one=topic.one)
             found.append(Asked(text, written(chart.values[index]), "value"))
     rng.shuffle(found)
     return found
+
+
+def _named(rng: random.Random, label: str) -> str:
+    """As people write a label: mostly as it stands, else in small letters, behind "the", or a day or month in full."""
+    if rng.random() < 0.7:
+        return label
+    full = _IN_FULL.get(label)
+    return full or rng.choice(("", "the ")) + label.lower()
 
 
 def _question(rng: random.Random, split: Split, task: Task, chart: Chart, topic: Topic, trend: str | None) -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -24,13 +24,15 @@ class Meaning:
     """What a label, a bar, a slice or a mark of an axis stands for.
 
     `height` is how high the value is, 0 to 1 of the axis or the whole pie; `rank` among the values shown, which a mark
-    of an axis has none of; `end` the axis' last mark, which a pie has none of.
+    of an axis has none of; `end` the axis' last mark, which a pie has none of. `legend` tells whether it stands in a
+    legend, where what it explains is found by its colour; it means the same as that.
     """
 
     value: float
     height: float
     rank: Rank | None = None
     end: float | None = None
+    legend: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

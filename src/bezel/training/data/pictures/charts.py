@@ -123,7 +123,8 @@ def _legend(canvas: Canvas, chart: Chart, top: float) -> float:
     look = chart.look
     size = fitting(chart.labels, look.face, look.size, look.width * 0.3)
     wide = max(length(label, look.face, size) for label in chart.labels) + size + 8
-    for index, (label, meaning) in enumerate(zip(chart.labels, _meanings(chart), strict=True)):
+    meanings = [replace(meaning, legend=True) for meaning in _meanings(chart)]
+    for index, (label, meaning) in enumerate(zip(chart.labels, meanings, strict=True)):
         y = top + 14 + index * (size + 7)
         left = look.width - wide - 4
         canvas.rectangle(left, y - size / 2 + 1, left + size - 2, y + size / 2 - 1, _colour(chart, index))

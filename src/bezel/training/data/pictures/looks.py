@@ -11,7 +11,10 @@ from bezel.training.data.example import Split, held_out
 from bezel.training.data.pictures import fonts
 from bezel.training.data.pictures.charts import Kind, Look
 
-LAYOUTS = ("horizontal", "grid", "printed", "legend", "dark")
+LAYOUTS = {"horizontal": 0.35, "grid": 0.35, "printed": 0.35, "legend": 0.35, "dark": 0.2}
+"""How often each is drawn."""
+LEGENDS_LEARNED = 0.6
+"""How often a legend is in training: what it explains is found by colour, which takes longest to learn."""
 SHAPES = ((256, 256), (256, 256), (280, 240), (320, 256), (300, 225), (240, 280), (360, 270), (320, 320))
 
 
@@ -38,7 +41,8 @@ def colours(rng: random.Random, split: Split, count: int, dark: bool) -> tuple[s
 def look(rng: random.Random, split: Split, kind: Kind, count: int) -> Look:
     """A chart's look: which combinations of LAYOUTS it may have depends on the split."""
     while True:
-        flags: dict[str, Any] = {name: rng.random() < (0.2 if name == "dark" else 0.35) for name in LAYOUTS}
+        often = LAYOUTS | ({"legend": LEGENDS_LEARNED} if split == "train" else {})
+        flags: dict[str, Any] = {name: rng.random() < share for name, share in often.items()}
         flags["horizontal"] &= kind == "bar"
         flags["legend"] &= kind != "line"
         flags["grid"] &= kind != "pie"
