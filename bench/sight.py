@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -35,9 +34,9 @@ from bezel.kernels.library import Native
 from bezel.models.audio import usm
 from bezel.models.audio.gemma3n import Gemma3nAudio
 from bezel.models.vision.gemma3n import Gemma3nVision
-from bezel.weights import names
 from bezel.weights.checkpoint import LEVELS
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
+from bezel.weights.tower_names import VISION_OF_GEMMA3N, audio_to_gguf
 
 SIDE = 768
 
@@ -159,16 +158,10 @@ def write(target: Path, hidden: int) -> int:
 
 def _stored(name: str) -> str:
     """What llama.cpp's converter calls a tensor."""
-    for stored, ours in names._VISION_OF_GEMMA3N.items():
+    for stored, ours in VISION_OF_GEMMA3N.items():
         if name.startswith(ours):
             return stored + name.removeprefix(ours)
-    block = re.fullmatch(r"audio_tower\.conformer\.(\d+)\.(.+?)(\.weight)?", name)
-    if block is None:
-        whole = name.removesuffix(".weight")
-        return next(stored for stored, ours in names._AUDIO.items() if ours == whole) + ".weight"
-    if block[2] == "attention.attn.per_dim_scale":
-        return f"a.blk.{block[1]}.per_dim_scale"
-    return f"a.blk.{block[1]}." + next(s for s, ours in names._AUDIO_BLOCK.items() if ours == block[2]) + ".weight"
+    return audio_to_gguf(name if name.endswith((".weight", ".per_dim_scale")) else f"{name}.weight")
 
 
 def run(model: Path, mmproj: Path, threads: int) -> None:

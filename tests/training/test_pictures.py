@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from importlib import resources
 
 import numpy as np
@@ -95,6 +98,24 @@ def test_legends_are_more_frequent_in_training(monkeypatch: pytest.MonkeyPatch) 
     found = [looks.look(rng, "train", "bar", 4).legend for _ in range(300)]
     assert 0.5 < sum(found) / len(found) < 0.7
     assert not any(looks.look(rng, "train", "line", 4).legend for _ in range(50)), "a line has none"
+
+
+def test_a_seed_decides_the_same_in_every_process() -> None:
+    script = """
+import random
+from bezel.training.data.pictures import asking, printed
+from bezel.training.data.speech import phrases
+rng = random.Random(3)
+for _ in range(30):
+    print(asking.sample(rng, "held_out").asked, printed.sample(rng, "held_out").asked)
+    print(phrases.sample(rng, "held_out", "it"))
+"""
+    said = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        said.append(done.stdout)
+    assert said[0] == said[1] and len(said[0].splitlines()) == 60
 
 
 def test_answers_about_charts_are_on_the_chart() -> None:

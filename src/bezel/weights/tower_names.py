@@ -26,7 +26,7 @@ def gemma3n_vision_from_hugging_face(stored: Iterable[str]) -> dict[str, str]:
     return _tower_of_gemma3n(stored, "vision_tower.", "embed_vision.")
 
 
-_VISION_OF_GEMMA3N = {
+VISION_OF_GEMMA3N = {
     "v.blk.": "vision_tower.timm_model.blocks.",
     "v.": "vision_tower.timm_model.",
     "mm.embedding.": "embed_vision.embedding.",
@@ -34,15 +34,16 @@ _VISION_OF_GEMMA3N = {
     "mm.soft_emb_norm.": "embed_vision.soft_embedding_norm.",
     "mm.input_projection.": "embed_vision.embedding_projection.",
 }
+"""How names begin in llama.cpp's files and how canonical ones do."""
 
 
 def gemma3n_vision_from_gguf(stored: Iterable[str]) -> dict[str, str]:
     """Canonical name -> stored name, of the tensors that llama.cpp's converter writes of Gemma 3n's image tower."""
     found = {}
     for name in stored:
-        prefix = next((prefix for prefix in _VISION_OF_GEMMA3N if name.startswith(prefix)), None)
+        prefix = next((prefix for prefix in VISION_OF_GEMMA3N if name.startswith(prefix)), None)
         if prefix:
-            found[_VISION_OF_GEMMA3N[prefix] + name.removeprefix(prefix)] = name
+            found[VISION_OF_GEMMA3N[prefix] + name.removeprefix(prefix)] = name
     return found
 
 

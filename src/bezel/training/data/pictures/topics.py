@@ -43,10 +43,10 @@ def categories(rng: random.Random, split: Split, count: int) -> Topic:
         labels = [f"{one.capitalize()} {number}" for number in numbers]
     else:
         one = rng.choice(("one", "bar", "name", "item", "thing", "part", "product", "place", "river", "dog", "village"))
-        labels = list({words.made_up(rng, split).capitalize()[:9] for _ in range(count)})
+        labels = []
         while len(labels) < count:
-            labels = list({*labels, words.made_up(rng, split).capitalize()[:9]})
-        labels.sort(key=lambda _: rng.random())
+            label = words.made_up(rng, split).capitalize()[:9]
+            labels += [label] if label not in labels else []
     return _topic(rng, one, labels)
 
 
