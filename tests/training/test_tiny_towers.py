@@ -443,6 +443,8 @@ def test_a_batch_puts_pictures_at_the_places_of_their_documents(
         assert np.array_equal(batch.values[answered].numpy(), examples[index].values)
         weight = 1.0 if examples[index].task == "text" else seeing.CHARTS_WEIGHT
         assert (batch.rows.weights[answered] == weight).all()
+        first, *others = batch.rows.first_of_answers()[answered].tolist()
+        assert first and not any(others)
     seen = seeing.masks(batch)["full_attention"]
     first = divmod(int(inside[0]), seeing.SHAPE.length)
     assert seen[first[0], 0, first[1], first[1] + seeing.TOKENS - 1], "a picture's first token sees its last"
