@@ -300,9 +300,9 @@ class Sees(torch.nn.Module):
             masks = {"full_attention": both, "sliding_attention": both}
             layers, weights = self._text.layers[:FIRST_LAYERS], dict[int, torch.Tensor]()
             hidden = self._through(layers, row, torch.arange(length).expand(len(pictures), -1), masks, weights)
-            seen_by = slice(len(beginning), None)
-            looks = tuple(weights[layer][:, 0, seen_by, seen_by] for layer in LEGEND_LAYERS)
-            return patches, hidden[:, seen_by], looks
+            at_soft = slice(len(beginning), None)
+            looks = tuple(weights[layer][:, 0, at_soft, at_soft] for layer in LEGEND_LAYERS)
+            return patches, hidden[:, at_soft], looks
 
     def spell(self, pictures: torch.Tensor) -> torch.Tensor:
         """Logits of the letters that patches show, [n, PATCHES, EACH_PATCH, letters], of every quarter by itself.
@@ -361,8 +361,8 @@ def _among(weights: torch.Tensor, places: torch.Tensor, start: int) -> torch.Ten
     Blank pictures, whose places are behind the rows' end, get some row's.
     """
     rows = (places.view(-1, TOKENS)[:, 0] // weights.shape[-1]).clamp(max=len(weights) - 1)
-    soft = slice(start, start + TOKENS)
-    return weights[:, 0, soft, soft].index_select(0, rows)
+    at_soft = slice(start, start + TOKENS)
+    return weights[:, 0, at_soft, at_soft].index_select(0, rows)
 
 
 def _pixels(pictures: torch.Tensor) -> torch.Tensor:

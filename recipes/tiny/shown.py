@@ -95,9 +95,9 @@ def _meanings(drawn: Drawn) -> np.ndarray:
 def _explained(drawn: Drawn) -> np.ndarray:
     """By a legend's letters and coloured squares: what is painted in the same colour."""
     found = NOTHING.explained.copy()
-    meant = [each for each in (*drawn.glyphs, *drawn.marks) if each.meaning]
+    entries = [each for each in (*drawn.glyphs, *drawn.marks) if each.meaning and each.meaning.legend]
     painted = [mark for mark in drawn.marks if not mark.meaning.legend]
-    for entry in (each for each in meant if each.meaning and each.meaning.legend):
+    for entry in entries:
         token = place_of(entry, TOKENS_OF_A_SIDE, WHOLE)
         places = (place_of(mark, TOKENS_OF_A_SIDE, WHOLE) for mark in painted if mark.meaning == entry.meaning)
         if token is not None:

@@ -44,7 +44,7 @@ READ_AGAIN = 8
 """Later, too, one of so many steps is reading alone."""
 
 TOWER_EVERY = 2
-"""Only at one of so many steps with questions does the tower learn, too: that is half the work of a step."""
+"""At one of so many steps the tower learns, too: that is half the work of a step with questions."""
 HEADS_ALONE = 150
 """Steps in which an exported model stays as it is, while what tells letters and values is learned."""
 

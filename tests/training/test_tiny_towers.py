@@ -179,19 +179,17 @@ def test_a_legend_explains_what_has_its_colour(chart: str) -> None:
     explained = shown.shown_on(drawn).explained
     pixels = np.asarray(drawn.image).reshape(16, 16, 16, 16, 3).swapaxes(1, 2).reshape(256, 256, 3)  # of every token
 
-    def colours_in(tokens: list[int]) -> list[bool]:
-        return [
-            bool((pixels[tokens] == [int(name[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).any()) for name in palette
-        ]
+    def shows(token: int, colour: str) -> bool:
+        return bool((pixels[token] == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).any())
 
-    for number, label in enumerate("abc"):
+    for label, colour in zip("abc", palette, strict=True):
         letters = [glyph for glyph in drawn.glyphs if glyph.character == label and glyph.meaning]
         tokens = [int(glyph.y * 16) * 16 + int(glyph.x * 16) for glyph in letters]
         assert len(tokens) == 2
         for token in tokens:
             parts = np.flatnonzero(explained[token])
             assert len(parts) and not explained[parts].any(), "a bar explains nothing"
-            assert all(colours_in([part])[number] for part in parts.tolist())
+            assert all(shows(part, colour) for part in parts.tolist())
             assert not set(parts.tolist()) & {token - 1, token}, "and the legend's square is not what it explains"
     plain = draw(Chart("bar", "Title", ("aa", "bb", "cc"), (50, 30, 20), Look(palette=palette)))
     assert not shown.shown_on(plain).explained.any()
@@ -391,6 +389,26 @@ def test_a_step_may_leave_the_tower_as_it_is(tmp_path: Path, monkeypatch: pytest
         assert parts.multi_modal_projector.mm_input_projection_weight.grad is not None
         found.append(answered.logits.detach())
     assert torch.equal(*found)
+
+
+def test_what_tells_is_learned_from_a_model_that_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fonts, "for_training", lambda: (fonts.BUILT_IN,))
+    monkeypatch.setattr(train_sees, "HEADS_ALONE", 2)
+    asked = seeing.prompts(tmp_path)
+    model = random_weights(seeing.Sees(len(asked.tokenizer)))
+    begun = {name: each.detach().clone() for name, each in model.named_parameters()}
+    train_sees.learn_heads(model, iter(reading.Pages(0, 1.0)), torch.tensor(asked.shared[: asked.start]))
+    moved = {name for name, each in model.named_parameters() if not torch.equal(each, begun[name])}
+    assert moved == {name for name in begun if name.startswith("heads.")}
+    assert json.loads(capsys.readouterr().out)["heads alone"] > 0
+
+
+def test_printed_text_gives_way_to_charts() -> None:
+    least = seeing.PRINTED_AT_LEAST
+    assert [seeing.share_of_printed(done, 0.8) for done in (0.0, 0.2, 1.0)] == pytest.approx([0.8, 0.6, least])
+    assert {seeing.share_of_printed(done, least) for done in (0.0, 0.5, 1.0)} == {least}
 
 
 def test_letters_alone_are_told_of_every_quarter_by_itself() -> None:

@@ -284,8 +284,7 @@ def _named(rng: random.Random, label: str) -> str:
     """As people write a label: mostly as it stands, else in small letters, behind "the", or a day or month in full."""
     if rng.random() < 0.7:
         return label
-    full = _IN_FULL.get(label)
-    return full or rng.choice(("", "the ")) + label.lower()
+    return _IN_FULL.get(label) or rng.choice(("", "the ")) + label.lower()
 
 
 def _question(rng: random.Random, split: Split, task: Task, chart: Chart, topic: Topic, trend: str | None) -> Asked:

@@ -40,8 +40,8 @@ def colours(rng: random.Random, split: Split, count: int, dark: bool) -> tuple[s
 
 def look(rng: random.Random, split: Split, kind: Kind, count: int) -> Look:
     """A chart's look: which combinations of LAYOUTS it may have depends on the split."""
+    often = LAYOUTS | ({"legend": LEGENDS_LEARNED} if split == "train" else {})
     while True:
-        often = LAYOUTS | ({"legend": LEGENDS_LEARNED} if split == "train" else {})
         flags: dict[str, Any] = {name: rng.random() < share for name, share in often.items()}
         flags["horizontal"] &= kind == "bar"
         flags["legend"] &= kind != "line"
