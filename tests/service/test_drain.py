@@ -29,6 +29,8 @@ async def _refused(port: int) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            continue  # it was still in the queue of a socket that then closed; the next is refused
         writer.close()
         await asyncio.sleep(0.01)
 
