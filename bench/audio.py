@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from bezel.kernels.interface import F32, Format, Kernels
 from bezel.kernels.library import Native
 from bezel.media.spectrograms import LogMel, Sound
 from bezel.models.audio.gemma3n import Gemma3nAudio
+from bezel.models.interface import Weights
 from bezel.weights.checkpoint import LEVELS
 
 CONFIG = {"audio_config": {}, "text_config": {"hidden_size": 2048}}
@@ -33,7 +34,7 @@ ROWS = 64  # of a matrix that differ; the rest repeat them, which takes no time 
 
 
 class RandomWeights:
-    """The `Weights` of a tower that has learnt nothing."""
+    """As much of `Weights` as a tower asks for, of one that has learnt nothing."""
 
     def __init__(self, kernels: Any, format: Format) -> None:
         self.kernels: Kernels = kernels
@@ -92,7 +93,7 @@ def transformers_tower(dtype: str) -> Callable[[F32], Any]:
 
 def main(level: str, seconds: float, rounds: int, threads: int, kernel_rows: bool, torch_dtype: str | None) -> None:
     kernels: Any = Timed(Native(threads))
-    audio, log_mel = Gemma3nAudio(CONFIG, RandomWeights(kernels, LEVELS[level])), LogMel()
+    audio, log_mel = Gemma3nAudio(CONFIG, cast(Weights, RandomWeights(kernels, LEVELS[level]))), LogMel()
     sound: Sound = np.random.default_rng(1).standard_normal(round(seconds * 16_000), np.float32) * np.float32(0.1)
     features = log_mel(sound)
     audio(features[:200])

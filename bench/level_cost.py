@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from bezel.weights.quantize import quantize
 LEVELS = (Format.BF16, Format.Q8_0, Format.Q4_0)
 
 
-def log_softmax(logits: F32) -> np.ndarray:
+def log_softmax(logits: F32) -> Any:
     wide = logits.astype(np.float64)
     wide -= wide.max(-1, keepdims=True)
     return wide - np.log(np.exp(wide).sum(-1, keepdims=True))

@@ -35,7 +35,8 @@ class Whole:
 class Engine(Protocol):
     """What takes part in a comparison."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def speed(self, test: Speed) -> float: ...
 

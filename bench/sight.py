@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from bezel.kernels.interface import F32, U8, Format
 from bezel.kernels.library import Native
 from bezel.models.audio import usm
 from bezel.models.audio.gemma3n import Gemma3nAudio
+from bezel.models.interface import Weights
 from bezel.models.vision.gemma3n import Gemma3nVision
 from bezel.weights.checkpoint import LEVELS
 from bezel.weights.gguf_writer import Kind, TensorHeader, Typed, write_gguf
@@ -63,7 +64,7 @@ def timm_tower(dtype: str) -> Callable[[F32], Any]:
 def tower(level: str, rounds: int, threads: int, kernel_rows: bool, torch_dtype: str | None) -> None:
     """Time one image."""
     kernels: Any = Timed(Native(threads))
-    vision = Gemma3nVision(config(2048), RandomWeights(kernels, LEVELS[level]))
+    vision = Gemma3nVision(config(2048), cast(Weights, RandomWeights(kernels, LEVELS[level])))
     pixels = np.random.default_rng(1).uniform(0, 1, (SIDE, SIDE, 3)).astype(np.float32)
     looks: dict[str, Callable[[F32], Any]] = {"bezel": vision}
     if torch_dtype:
@@ -95,7 +96,7 @@ def tower(level: str, rounds: int, threads: int, kernel_rows: bool, torch_dtype:
 
 
 class Shapes:
-    """The `Weights` that note the tensors of a tower, and are none."""
+    """As much of `Weights` as a tower asks for: notes its tensors, and is none."""
 
     def __init__(self) -> None:
         self.kernels = Native()
@@ -126,8 +127,8 @@ class Shapes:
 def write(target: Path, hidden: int) -> int:
     """Write both towers for a text model of `hidden` channels; returns the bytes."""
     shapes = Shapes()
-    for kind in (Gemma3nVision, Gemma3nAudio):
-        kind(config(hidden), shapes)  # type: ignore[arg-type, operator]
+    Gemma3nVision(config(hidden), cast(Weights, shapes))
+    Gemma3nAudio(config(hidden), cast(Weights, shapes))
     stored = {_stored(name): shape for name, shape in shapes.found.items()}
     headers = [
         TensorHeader(name, shape, Format.F32 if len(shape) == 1 else Format.F16) for name, shape in stored.items()
@@ -206,6 +207,7 @@ if __name__ == "__main__":
     if options.verb == "write":
         print(f"{options.files[0]}: {write(options.files[0], options.hidden) / 1e6:.0f} MB")
     elif options.verb == "run":
-        run(*options.files, options.threads)
+        model, mmproj = options.files
+        run(model, mmproj, options.threads)
     else:
         tower(options.level, options.rounds, options.threads, options.kernels, options.torch)

@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -77,11 +78,15 @@ def main() -> None:
     prompt = rng.integers(6, model.vocabulary, 64).tolist()
     most = options.tokens
     whole = [*prompt, *(step.token_id for step in generate(model, prompt, SAMPLING, (), most))]
+
+    def right(pace: Pace) -> tuple[Drafter, Pace]:
+        return Known(whole, model.vocabulary), pace
+
     ways: dict[str, Callable[[], tuple[Drafter, Pace]]] = {
         "wrong": lambda: (Known(whole, model.vocabulary, 1), Pace()),
         "lookup": lambda: (PromptLookup(), Pace()),
-        "right": lambda: (Known(whole, model.vocabulary), Pace()),
-        **{f"right, {k}": lambda k=k: (Known(whole, model.vocabulary), Fixed(k)) for k in (1, 2, 4, 8)},
+        "right": lambda: right(Pace()),
+        **{f"right, {k}": partial(right, Fixed(k)) for k in (1, 2, 4, 8)},
     }
     if (draft := backend._draft) is not None:
         ways["draft"] = lambda: (DraftModel(draft, model.vocabulary), Pace())

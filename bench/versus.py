@@ -70,8 +70,9 @@ def main() -> None:
     options = parser.parse_args()
     rivals: list[Engine] = [LlamaCpp(options.llama_cpp, options.file, options.threads)]
     if options.openvino:
-        rivals.append(OpenVino(*options.openvino, options.threads))
-    engines = [Bezel(options.file, options.threads, tuple(options.options)), *rivals]
+        python, folder = options.openvino
+        rivals.append(OpenVino(python, folder, options.threads))
+    engines: list[Engine] = [Bezel(options.file, options.threads, tuple(options.options)), *rivals]
     tests = [Speed(f"prefill {n}", n, 0) for n in options.prompts]
     tests += [Speed(f"decode at {depth}", 0, options.new_tokens, depth) for depth in options.depths]
     results: list[dict[str, Any]] = []

@@ -138,6 +138,7 @@ def ours(model: Path, mmproj: Path, image: Path, threads: int) -> dict[str, floa
     messages = [
         {"role": "user", "content": [{"type": "image", "image": str(image)}, {"type": "text", "text": QUESTION}]}
     ]
+    assert backend._senses is not None
     vision = backend._senses.vision
     assert vision is not None
     vision.load()  # llama.cpp reads its tower before it starts the clock
@@ -217,6 +218,8 @@ if __name__ == "__main__":
     elif options.verb == "parts":
         parts(options.files[0], options.level, options.threads)
     elif options.verb == "once":
-        print(json.dumps(ours(*options.files, options.image, options.threads)))
+        model, mmproj = options.files
+        print(json.dumps(ours(model, mmproj, options.image, options.threads)))
     else:
-        prefill(*options.files, options.llama_cpp, options.threads, options.rounds)
+        model, mmproj = options.files
+        prefill(model, mmproj, options.llama_cpp, options.threads, options.rounds)

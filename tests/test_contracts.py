@@ -1,6 +1,7 @@
 """The contracts that every part is built against."""
 
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from bezel.errors import InvalidRequestError
 from bezel.generation.sampling import Sampling
 from bezel.kernels.interface import Format
 from bezel.models.interface import Batch, CacheSpec, LayerCache
+
+
+def test_a_type_checker_of_users_is_told_that_the_package_is_typed() -> None:
+    assert files("bezel").joinpath("py.typed").is_file(), "PEP 561; without it all is Any to them"
 
 
 def test_batch_lays_sequences_end_to_end() -> None:

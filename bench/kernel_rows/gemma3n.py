@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +28,13 @@ def stream_rows(kernels: Native) -> Iterator[Row]:
     def random(*shape: int) -> F32:
         return rng.standard_normal(shape, np.float32)
 
-    router, prediction, correction = random(STREAMS, HIDDEN) / HIDDEN, random(16, STREAMS), random(STREAMS, STREAMS)
-    weight, small, norms = np.ones(HIDDEN, np.float32), np.ones(HEAD_DIM, np.float32), np.ones((3, HIDDEN), np.float32)
+    router, prediction, correction = (
+        random(STREAMS, HIDDEN) / np.float32(HIDDEN),
+        random(16, STREAMS),
+        random(STREAMS, STREAMS),
+    )
+    weight, small = np.ones(HIDDEN, np.float32), np.ones(HEAD_DIM, np.float32)
+    norms = [weight] * 3
     for tokens in (1, 512):
         x, normed, attended, low = (random(tokens, HIDDEN) for _ in range(4))
         streams, projected = random(tokens, STREAMS, HIDDEN), random(tokens, (STREAMS - 1) * HIDDEN)
@@ -39,17 +46,17 @@ def stream_rows(kernels: Native) -> Iterator[Row]:
         others = [random(tokens, HIDDEN) for _ in range(STREAMS - 1)]
         changed, mixed = streams.copy(), x.copy()
         calls: dict[str, Callable[[], object]] = {
-            "altup_expand": lambda x=x, p=projected: kernels.altup_expand(x, p),
-            "altup_predict": lambda s=streams: kernels.altup_predict(s, router, prediction, 0, weight, 1e-6),
-            "laurel": lambda s=streams, n=normed, a=attended, low=low: kernels.laurel(s, 0, n, a, low, norms, 1e-6),
-            "altup_correct": lambda s=changed, m=mixed, f=normed: kernels.altup_correct(
-                s, m, f, weight, router, correction, 0, weight, 1e-6
+            "altup_expand": partial(kernels.altup_expand, x, projected),
+            "altup_predict": partial(kernels.altup_predict, streams, router, prediction, 0, weight, 1e-6),
+            "laurel": partial(kernels.laurel, streams, 0, normed, attended, low, norms, 1e-6),
+            "altup_correct": partial(
+                kernels.altup_correct, changed, mixed, normed, weight, router, correction, 0, weight, 1e-6
             ),
-            "altup_inject": lambda s=changed, x=x: kernels.altup_inject(s, x, weight, 1e-6),
-            "altup_split": lambda s=streams: kernels.altup_split(s),
-            "altup_merge": lambda x=x, o=others: kernels.altup_merge(x, o),
-            "gelu_gate": lambda g=gate, i=inputs: kernels.gelu_gate(g, i, 7),
-            "norm_heads": lambda h=heads: kernels.norm_heads(h, small, 1e-6),
+            "altup_inject": partial(kernels.altup_inject, changed, x, weight, 1e-6),
+            "altup_split": partial(kernels.altup_split, streams),
+            "altup_merge": partial(kernels.altup_merge, x, others),
+            "gelu_gate": partial(kernels.gelu_gate, gate, inputs, 7),
+            "norm_heads": partial(kernels.norm_heads, heads, small, 1e-6),
         }
         for name, call in calls.items():
             yield Row(f"{name}, {tokens} tokens", call)
@@ -66,7 +73,7 @@ def sparse_rows(kernels: Native) -> Iterator[Row]:
             turn = iter(range(1 << 30))
 
             def call(
-                gate: F32 = gate, x: F32 = x, turn: Iterator[int] = turn, up: list = up, down: list = down
+                gate: F32 = gate, x: F32 = x, turn: Iterator[int] = turn, up: list[Any] = up, down: list[Any] = down
             ) -> object:
                 at = next(turn)
                 return kernels.sparse_mlp(gate, x, up[at % len(up)], down[at % len(down)], SPARSITY)
@@ -85,8 +92,8 @@ def table_rows(kernels: Native) -> Iterator[Row]:
         for tokens in (1, 512):
             ids = rng.integers(0, TABLE_ROWS, tokens).astype(np.int32)
             read = tokens * Format.Q8_0.row_bytes(columns)
-            yield Row(f"expect_rows Q8_0, {tokens} tokens", lambda ids=ids: kernels.expect_rows(table, ids))
-            yield Row(f"read_rows Q8_0, {tokens} tokens", lambda ids=ids: kernels.read_rows(table, ids, 16.0), read)
+            yield Row(f"expect_rows Q8_0, {tokens} tokens", partial(kernels.expect_rows, table, ids))
+            yield Row(f"read_rows Q8_0, {tokens} tokens", partial(kernels.read_rows, table, ids, 16.0), read)
 
 
 ROWS = (stream_rows, sparse_rows, table_rows)

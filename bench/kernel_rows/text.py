@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -50,14 +51,14 @@ def attention_rows(kernels: Native) -> Iterator[Row]:
             if start == 512 and window is None:
                 yield Row(
                     f"write_cache {format.name}, 512 tokens",
-                    lambda k=k, kv=kv, b=batch: kernels.write_cache(k, k, kv, b.segments),
+                    partial(kernels.write_cache, k, k, kv, batch.segments),
                 )
             if start in (512, 8192):
                 seen = sum(min(start + i + 1, window or CONTEXT) for i in range(tokens))
                 read = 2 * kv.keys.nbytes // (kv.keys.shape[0] * kv.block_size) * min(start + tokens, window or CONTEXT)
                 yield Row(
                     f"attention, {kind}, {tokens} tokens at {start}",
-                    lambda q=q, kv=kv, b=batch, w=window: kernels.attention(q, kv, b.segments, 0.06, w, None),
+                    partial(kernels.attention, q, kv, batch.segments, 0.06, window, None),
                     read,
                     4 * HEADS * HEAD_DIM * seen,
                 )
@@ -77,13 +78,13 @@ def other_rows(kernels: Native) -> Iterator[Row]:
         ids = rng.integers(0, 16384, tokens).astype(np.int32)
         positions, last = np.arange(tokens, dtype=np.int32), np.array([tokens - 1], np.int32)
         calls: dict[str, Callable[[], object]] = {
-            "embed Q8_0": lambda ids=ids: kernels.embed(embedding, ids, 34.0),
-            "rows": lambda x=x, last=last: kernels.rows(x, last),
-            "picked": lambda p=positions, last=last: kernels.picked(p, last),
-            "rms_norm": lambda x=x: kernels.rms_norm(x, weight, 1e-6),
-            "add_norm": lambda x=x, r=residual: kernels.add_norm(r, x, weight, 1e-6),
-            "norm_rope": lambda h=heads, p=positions: kernels.norm_rope(h, head_weight, 1e-6, table.rope, p),
-            "geglu": lambda g=gate_up: kernels.geglu(g),
+            "embed Q8_0": partial(kernels.embed, embedding, ids, 34.0),
+            "rows": partial(kernels.rows, x, last),
+            "picked": partial(kernels.picked, positions, last),
+            "rms_norm": partial(kernels.rms_norm, x, weight, 1e-6),
+            "add_norm": partial(kernels.add_norm, residual, x, weight, 1e-6),
+            "norm_rope": partial(kernels.norm_rope, heads, head_weight, 1e-6, table.rope, positions),
+            "geglu": partial(kernels.geglu, gate_up),
         }
         for name, call in calls.items():
             yield Row(f"{name}, {tokens} tokens", call)

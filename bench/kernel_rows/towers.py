@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def mobilenet_rows(kernels: Native) -> Iterator[Row]:
         made = 2 * shape[0] * shape[1] * channels * size * size
         yield Row(
             f"depthwise {size} by {size}, stride {stride}, {side} pixels, {channels} channels",
-            lambda x=x, w=weight, s=stride, p=pad, shape=shape: kernels.depthwise(x, w, s, (p, p), shape),
+            partial(kernels.depthwise, x, weight, stride, (pad, pad), shape),
             0,
             made,
         )

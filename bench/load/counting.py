@@ -25,7 +25,7 @@ from bezel.testing import CounterBackend
 _BACKEND = ("count", "delay", "context")
 
 
-class Forgetful(io.TextIOBase):
+class Forgetful(io.StringIO):
     """A log that nobody reads: kept in memory it would be counted as the streams' own."""
 
     def write(self, text: str) -> int:
