@@ -34,4 +34,6 @@ def main(chart: str, name: str = SEES) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    from command_line import run
+
+    run(main, __doc__)

@@ -5,7 +5,6 @@ The answer follows a schema, so it can always be read; whether the lines add up 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import bezel
@@ -37,7 +36,7 @@ def read(model: bezel.Model, page: str, **options: object) -> Invoice | None:
     parts = [{"type": "image", "image": page}, {"type": "text", "text": "Write down what this invoice says."}]
     question = [{"role": "user", "content": parts}]
     # Small print wants a closer look than the whole page at once.
-    asked = {"temperature": 0, "max_tokens": 1000, "pan_and_scan": True, **options}
+    asked = {"temperature": 0, "max_tokens": 700, "pan_and_scan": True, **options}
     found: Invoice | None = model.chat(question, schema=Invoice, **asked).parsed
     return found
 
@@ -63,4 +62,6 @@ def main(page: str, name: str = SEES) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    from command_line import run
+
+    run(main, __doc__)

@@ -5,7 +5,6 @@ Every piece is printed as soon as its pause is over, with its time; at the end t
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +32,6 @@ def main(recording: str, language: str = "en", name: str = HEARS) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    from command_line import run
+
+    run(main, __doc__)

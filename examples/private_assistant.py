@@ -23,7 +23,7 @@ def functions_over(folder: Path) -> list[Callable[..., Any]]:
     """What the model may do with the notes: look for words in them, and read one."""
     notes = {path.stem: path for path in sorted(folder.glob("*.txt")) + sorted(folder.glob("*.md"))}
 
-    def search_notes(words: str) -> list[str]:
+    def search_notes(words: str) -> str:
         """Names of the notes in which all words stand.
 
         Args:
@@ -31,7 +31,7 @@ def functions_over(folder: Path) -> list[Callable[..., Any]]:
         """
         wanted = words.lower().split()
         found = (name for name, path in notes.items() if all(w in path.read_text("utf-8").lower() for w in wanted))
-        return list(found)
+        return ", ".join(found) or "no note has them"
 
     def read_note(name: str) -> str:
         """The text of a note.
@@ -68,4 +68,6 @@ def main(folder: str, name: str = "tiny") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    from command_line import run
+
+    run(main, __doc__)

@@ -5,7 +5,6 @@ python examples/tutoring.py EXERCISE.jpg QUESTION.ogg [MODEL]
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,4 +38,6 @@ def main(exercise: str, question: str, name: str = SEES_AND_HEARS) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    from command_line import run
+
+    run(main, __doc__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,4 +45,6 @@ def main(recording: str, name: str = HEARS) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    from command_line import run
+
+    run(main, __doc__)

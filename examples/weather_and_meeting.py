@@ -1,11 +1,12 @@
-"""Two functions, two calls in one answer, executed, and their results fed back: python examples/weather_and_meeting.py
+"""Two functions, two calls in one answer, executed, and their results fed back:
 
-With the embedded model (nothing is downloaded), or `python examples/weather_and_meeting.py google/gemma-3-4b-it`.
+python examples/weather_and_meeting.py [MODEL]
+
+The embedded model answers, and nothing is downloaded, unless another is named.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Literal
 
 import bezel
@@ -41,7 +42,7 @@ def ask(model: bezel.Model) -> Transcript:
     return called if called.finished else model.run_tools(called.messages, [], temperature=0, max_tokens=200)
 
 
-def main(name: str) -> None:
+def main(name: str = "tiny") -> None:
     """Print the question, each call with its result, and the answer."""
     print(f"User: {QUESTION}\n")
     done = ask(bezel.load(name))
@@ -54,4 +55,6 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2] or ["tiny"])
+    from command_line import run
+
+    run(main, __doc__)

@@ -12,7 +12,7 @@ import bezel
 from bezel.backends.embedded import EmbeddedBackend
 from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
-from bezel.errors import UnsupportedInputError
+from bezel.errors import ContextLengthError, UnsupportedInputError
 from bezel.testing import GEMMA3_VISION, instruction_sets, write_checkpoint
 from bezel.training.data.pictures import fonts
 from bezel.training.data.pictures.canvas import Canvas, Drawn
@@ -65,6 +65,18 @@ def test_the_one_that_sees_is_read_with_the_first_picture_and_once(
     assert len(opened) == 1
     tiny.release_towers()
     assert tiny.chat(SHOWN, **OPTIONS).usage.prompt_tokens > 16
+
+
+def test_every_one_holds_what_was_asked_for_as_far_as_it_can(tiny: bezel.Model) -> None:
+    """The one that sees here has 512 tokens at most."""
+    with pytest.raises(ContextLengthError, match=r"exceed the context of 512; ask for \d+ new ones at most, for this"):
+        tiny.chat(SHOWN, **OPTIONS | {"max_tokens": 1000})
+    small = bezel.load("tiny", context=60)
+    assert small.chat(SHOWN, **OPTIONS).usage.prompt_tokens + 4 < 60
+    with pytest.raises(ContextLengthError, match=r"exceed the context of 60; .* with a context of up to 512$"):
+        small.chat(SHOWN, **OPTIONS | {"max_tokens": 100})
+    with pytest.raises(ContextLengthError, match=r"the context holds 60; shorten it or load .* up to 2048$"):
+        small.chat("What is 17 + 25? " * 60, **OPTIONS)
 
 
 def test_the_eyes_of_the_package_read_charts_and_receipts() -> None:

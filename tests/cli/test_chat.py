@@ -88,14 +88,21 @@ def test_what_is_attached_can_be_taken_back(tmp_path: Path) -> None:
         conversation.take(f"/image {tmp_path / 'dog.png'}")
 
 
-def test_a_failed_answer_keeps_what_is_attached(tmp_path: Path) -> None:
-    class Failing(Interrupted):
-        def answer(self, request: list[dict[str, Any]], listen: Callable[[Event], object]) -> Result:
-            if not self.asked:
-                self.asked.append(request)
-                raise InvalidRequestError("too long")
-            return super().answer(request, listen)
+class Failing(Interrupted):
+    """A model that refuses what it is asked first, or as the `fails_at`th."""
 
+    def __init__(self, fails_at: int = 0) -> None:
+        super().__init__()
+        self.fails_at = fails_at
+
+    def answer(self, request: list[dict[str, Any]], listen: Callable[[Event], object]) -> Result:
+        if len(self.asked) == self.fails_at:
+            self.asked.append(request)
+            raise InvalidRequestError("too long")
+        return super().answer(request, listen)
+
+
+def test_a_failed_answer_keeps_what_is_attached(tmp_path: Path) -> None:
     (tmp_path / "cat.png").touch()
     model = Failing()
     conversation = Conversation(model, None, {})  # type: ignore[arg-type]
@@ -113,3 +120,32 @@ def test_a_file_that_is_no_conversation_is_named(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(InvalidRequestError, match=match):
             conversation.take(f"/load {file}")
+
+
+def test_a_failing_load_keeps_the_conversation(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), "be kind", {})  # type: ignore[arg-type]
+    conversation.take("one")
+    kept, file = list(conversation.messages), tmp_path / "talk.json"
+    good = {"role": "user", "content": "other"}
+    for content in ({"messages": 5}, {"messages": None}, {"messages": "hi"}, {"messages": [good, {"role": "x"}]}):
+        file.write_text(json.dumps(content))
+        with pytest.raises(InvalidRequestError):
+            conversation.take(f"/load {file}")
+        assert conversation.messages == kept
+    file.write_text("[" * 100_000)
+    with pytest.raises(InvalidRequestError, match="not a saved conversation"):
+        conversation.take(f"/load {file}")
+    file.write_text(json.dumps({"messages": [good]}))
+    conversation.take(f"/load {file}")
+    assert conversation.messages == [good]
+
+
+def test_a_failing_retry_keeps_the_question_and_its_answer() -> None:
+    conversation = Conversation(Failing(fails_at=1), "be kind", {})  # type: ignore[arg-type]
+    conversation.take("one")
+    kept = list(conversation.messages)
+    with pytest.raises(InvalidRequestError, match="too long"):
+        conversation.take("/retry")
+    assert conversation.messages == kept and [m["role"] for m in kept] == ["system", "user", "assistant"]
+    conversation.take("/retry")
+    assert conversation.messages == kept

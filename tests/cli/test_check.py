@@ -30,6 +30,29 @@ def test_verdicts_are_printed_and_told_by_the_exit_status(monkeypatch: pytest.Mo
     assert {name for name, _ in loaded} == {"google/shieldgemma-2b"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "given", "said"),
+    [
+        ([], "", "standard input is empty"),
+        (["-"], " \n", "standard input is empty"),
+        ([""], "", "the text is empty"),
+        (["hi", "--answer", " "], "", "the answer is empty"),
+    ],
+)
+def test_nothing_is_no_text_to_be_judged(
+    arguments: list[str], given: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bezel.api.load", lambda *names, **options: pytest.fail("loaded"))
+    refused = ran(*arguments, given=given)
+    assert isinstance(refused.exception, InvalidRequestError) and said in str(refused.exception)
+
+
+def test_nobody_is_waited_for_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bezel.cli.piped.at_terminal", lambda: True)
+    refused = ran(given="a lock")
+    assert isinstance(refused.exception, InvalidRequestError) and "write: bezel check" in str(refused.exception)
+
+
 def test_a_policy_that_is_none_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bezel.api.load", lambda *names, **options: pytest.fail("loaded"))
     assert isinstance(ran("hi", "--policy", "fun").exception, InvalidRequestError)

@@ -112,6 +112,22 @@ def test_run_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
 
 
 @ENGINE
+@pytest.mark.parametrize(
+    ("verb", "status", "said"),
+    [
+        ("run", 1, "standard input is empty"),
+        ("check", 1, "standard input is empty"),
+        ("chat", 0, ""),
+        ("run hi", 0, ""),
+    ],
+)
+def test_a_closed_standard_input_is_an_empty_one(folder: Path, verb: str, status: int, said: str) -> None:
+    line = f'exec "$0" -m bezel.cli {verb} -m "$1" <&-'
+    done = subprocess.run(["sh", "-c", line, sys.executable, folder], capture_output=True, text=True, timeout=120)
+    assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
+
+
+@ENGINE
 def test_quantize_writes_what_show_and_run_read(folder: Path, tmp_path: Path) -> None:
     written = json.loads(bezel("quantize", folder, tmp_path / "m.gguf", "-l", "balanced", "--json"))
     assert written["bytes"] == (tmp_path / "m.gguf").stat().st_size

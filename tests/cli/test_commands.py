@@ -23,6 +23,7 @@ def invoked(*arguments: str, **environment: str) -> tuple[int, Given, str]:
         rest: Annotated[list[Path] | None, Argument(help="Files.")] = None,
         count: Annotated[int, Option("--count", "-c", min=1, help="How many.")] = 3,
         share: Annotated[float | None, Option(min=0, help="Of all.")] = None,
+        rate: Annotated[float | None, Option(above=0, max=9, help="How fast.")] = None,
         ends: Annotated[list[str] | None, Option(help="Ends.")] = None,
         big_size: Annotated[bool | None, Option(help="Big.")] = None,
         plain: Annotated[bool, Option("--plain", help="Plain.")] = False,
@@ -41,19 +42,20 @@ def invoked(*arguments: str, **environment: str) -> tuple[int, Given, str]:
 
 def test_what_is_not_given_has_the_default_of_the_signature() -> None:
     status, given, _ = invoked("it")
-    unset = dict.fromkeys(("rest", "share", "ends", "big_size", "where"))
+    unset = dict.fromkeys(("rest", "share", "rate", "ends", "big_size", "where"))
     assert status == 0 and given == {"name": "it", "count": 3, "plain": False, **unset}
 
 
 def test_what_is_given_arrives_with_the_types_of_the_signature() -> None:
-    options = ("-c", "7", "--share", "0.5", "--ends", "a", "--ends", "b", "--no-big-size", "--plain")
+    options = ("-c", "7", "--share", "0", "--rate", "9", "--ends", "a", "--ends", "b", "--no-big-size", "--plain")
     status, given, _ = invoked("it", "x.txt", *options, "y.txt", BEZEL_WHERE="/there")
     assert status == 0
     assert given == {
         "name": "it",
         "rest": [Path("x.txt"), Path("y.txt")],
         "count": 7,
-        "share": 0.5,
+        "share": 0.0,
+        "rate": 9.0,
         "ends": ["a", "b"],
         "big_size": False,
         "plain": True,
@@ -70,6 +72,8 @@ def test_what_is_given_arrives_with_the_types_of_the_signature() -> None:
         (("it", "-c", "0"), "-c"),
         (("it", "--count", "many"), "--count"),
         (("it", "--share", "-0.1"), "--share"),
+        (("it", "--rate", "0"), "--rate"),
+        (("it", "--rate", "9.1"), "--rate"),
         (("it", "--no-plain"), "--no-plain"),
         (("it", "--nothing"), "--nothing"),
     ],

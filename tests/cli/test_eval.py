@@ -28,6 +28,12 @@ def test_a_model_that_sees_is_asked_about_pictures(tmp_path: Path, monkeypatch: 
     assert "sums, known phrasings" not in sets
 
 
+def test_what_counts_as_right_is_said() -> None:
+    said = " ".join(CliRunner().invoke(app, ["eval", "--help"]).output.split())
+    for rule in ("a chart's value right within a tenth", "printed text is counted by character", "by word"):
+        assert rule in said
+
+
 def test_tiny_is_every_model_of_the_package_and_another_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _parts("some/model", "tower.gguf") == [("some/model", "tower.gguf")]
     (tmp_path / "tiny").mkdir()

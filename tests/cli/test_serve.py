@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from bezel.cli.main import app
 from bezel.errors import InvalidRequestError, MissingExtraError
-from bezel.testing import instruction_sets, write_checkpoint
+from bezel.testing import GEMMA2, instruction_sets, write_checkpoint
 from tests.safety.test_classifier import with_yes_and_no
 
 
@@ -75,14 +75,13 @@ def test_a_guard_is_loaded_beside_the_models(tmp_path: Path) -> None:
     from bezel.cli.serve import _guard
     from bezel.safety.settings import PolicySettings
 
-    judge = str(with_yes_and_no(write_checkpoint(tmp_path, vocabulary=300)))
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
+    config = GEMMA2 | {"max_position_embeddings": 2048}
+    judge = str(with_yes_and_no(write_checkpoint(tmp_path, vocabulary=300, config=config)))
     guard = _guard(PolicySettings(guard=(judge,), guard_policies=("hate",)), 1)
     verdict = guard.text("hello")
     assert guard.name == judge and list(verdict.probabilities) == ["hate"] and 0 < verdict.probabilities["hate"] < 1
     done = CliRunner().invoke(app, ["serve", "tiny", "--no-auth", "--guard", "tiny", "--threads", "1"])
-    assert "so it is no ShieldGemma" in str(done.exception)
+    assert "texts are judged by ShieldGemma" in str(done.exception)
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the compiled kernels are not built")

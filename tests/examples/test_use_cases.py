@@ -14,16 +14,18 @@ import pytest
 from PIL import Image
 
 import bezel
-from bezel.testing import GEMMA3_VISION, write_checkpoint
+from bezel.testing import GEMMA3, GEMMA3_VISION, write_checkpoint
 from bezel.text.subtitles import Segment, Transcription
 
 Example = Callable[[str], ModuleType]
+# Room enough for a random model to come to the end of its object.
+ROOMY = GEMMA3_VISION | {"text_config": GEMMA3 | {"max_position_embeddings": 4096}}
 
 
 @pytest.fixture(scope="module")
 def sees(tmp_path_factory: pytest.TempPathFactory) -> bezel.Model:
     folder = tmp_path_factory.mktemp("sees")
-    return bezel.load(str(write_checkpoint(folder, config=GEMMA3_VISION, prefix="language_model.model.")))
+    return bezel.load(str(write_checkpoint(folder, config=ROOMY, prefix="language_model.model.")))
 
 
 @pytest.fixture
@@ -61,8 +63,11 @@ class Remembering:
 
 def test_an_invoice_is_read_in_its_shape(example: Example, sees: bezel.Model, picture: str) -> None:
     invoices = example("document_analysis")
-    read = [invoices.read(sees, picture, temperature=1, seed=seed, max_tokens=400) for seed in range(3)]
-    assert all(invoice is None or isinstance(invoice.lines, list) for invoice in read)
+    assert invoices.read(sees, picture, temperature=1, seed=0, max_tokens=20) is None
+    tries = (invoices.read(sees, picture, temperature=1, seed=seed, max_tokens=3000) for seed in range(8))
+    whole = next((invoice for invoice in tries if invoice is not None and invoice.lines), None)
+    assert isinstance(whole, invoices.Invoice) and isinstance(whole.total, float)
+    assert all(isinstance(line, invoices.Line) and isinstance(line.amount, float) for line in whole.lines)
 
 
 def test_an_invoice_that_does_not_add_up_is_doubted(
@@ -126,10 +131,10 @@ def test_a_private_assistant_reads_notes_and_nothing_else(
     (tmp_path / "dentist.txt").write_text("The dentist is on Friday at 9.")
     (tmp_path / "long.md").write_text("x" * 5000)
     search, read = assistant.functions_over(tmp_path)
-    assert search("DENTIST friday") == ["dentist"] and search("monday") == []
+    assert search("DENTIST friday") == "dentist" and search("monday") == "no note has them"
     assert read("dentist").endswith("at 9.") and read("long").endswith("(the note goes on)")
     with pytest.raises(ValueError, match="there are dentist, long"):
         read("../secret")
     monkeypatch.setattr("sys.stdin", io.StringIO("search notes for dentist\n\n"))
     assistant.main(str(tmp_path))
-    assert "(search_notes {'words': 'dentist'})" in capsys.readouterr().out
+    assert "(search_notes {'words': 'dentist'})\nsearch notes: dentist." in capsys.readouterr().out

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bezel.backends.embedded import EmbeddedBackend
 from bezel.backends.embedding import EmbeddingBackend
+from bezel.backends.loading import longest_context
 from bezel.backends.native import NativeBackend
 from bezel.catalog.memory import parse_memory
 from bezel.errors import InvalidRequestError
 from bezel.weights import embedded
+from bezel.weights.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from bezel.backends.openai import OpenAIBackend
@@ -52,9 +55,11 @@ def open_backend(
         if model != embedded.NAME or mmproj is not None:
             return NativeBackend.load(*asked)
         writes = EmbeddedBackend.load(*asked)
+        held = writes.model.context
         writes.others = lambda found: NativeBackend.load(
             str(found.model),
             level,
+            min(held, _longest_context(found.model)),
             threads=threads,
             sequences=sequences,
             cache=cache,
@@ -73,6 +78,14 @@ def open_backend(
     place = endpoint(backend).at(base_url)
     _leave_out(backend, own | {"level": level, "device": device})
     return OpenAIBackend(place, model, api_key or place.key(), context)
+
+
+def _longest_context(model: Path) -> int:
+    checkpoint = open_checkpoint(model)
+    try:
+        return longest_context(checkpoint)
+    finally:
+        checkpoint.close()
 
 
 def _leave_out(backend: str, options: Mapping[str, Any]) -> None:

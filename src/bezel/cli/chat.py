@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bezel.cli import options
 from bezel.cli.commands import Option
-from bezel.cli.media import KINDS, showing
+from bezel.cli.media import KINDS, located, of_videos, showing
+from bezel.cli.piped import at_terminal
 from bezel.errors import BezelError, InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ HELP = """\
 /help            this text
 /image FILE      show an image with the next question
 /audio FILE      play a sound with the next question
-/video FILE      show a video with the next question, its sound included
+/video FILE      show a video with the next question, its sound included unless --mute was given
 /system TEXT     set the system message and begin anew
 /clear           begin anew
 /undo            forget what is attached, or else the last question and its answer
@@ -58,6 +59,8 @@ def chat(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    fps: options.Fps = None,
+    mute: options.Mute = False,
     culture: options.Culture = None,
     style: options.Style = None,
     tools: options.Tools = None,
@@ -78,7 +81,7 @@ def chat(
         chosen |= options.given(base_url=base_url, device=device)
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
-        conversation = Conversation(loaded, told or None, sampling, found, max_rounds)
+        conversation = Conversation(loaded, told or None, sampling, found, max_rounds, of_videos(fps, mute))
         if session is not None and session.exists():
             conversation.load(session)
         _talk(conversation, model)
@@ -88,7 +91,7 @@ def chat(
 
 def _talk(conversation: Conversation, model: str) -> None:
     ask = _prompt()
-    if sys.stdin.isatty():
+    if at_terminal():
         print(f"{model}. /help lists the commands.")
     while True:
         try:
@@ -107,7 +110,7 @@ def _talk(conversation: Conversation, model: str) -> None:
 
 
 class Conversation:
-    """Messages so far, and what a typed line does to them."""
+    """Messages so far, and what a typed line does to them. `videos`: how they are shown, of `of_videos`."""
 
     def __init__(
         self,
@@ -116,9 +119,10 @@ class Conversation:
         sampling: dict[str, Any],
         offered: Offered | None = None,
         max_rounds: int = 8,
+        videos: Mapping[str, Any] | None = None,
     ) -> None:
         self._model, self._sampling = model, sampling
-        self._offered, self._max_rounds = offered, max_rounds
+        self._offered, self._max_rounds, self._videos = offered, max_rounds, videos
         self._stats = "nothing answered yet"
         self._attached: dict[str, list[Path]] = {}
         self.messages: list[dict[str, Any]] = []
@@ -133,7 +137,7 @@ class Conversation:
         if not line.strip():
             return
         if not line.startswith("/"):
-            self._answer(showing(line, self._attached))
+            self._answer(showing(line, self._attached, self._videos))
             self._attached = _nothing()
             return
         command, _, rest = line[1:].strip().partition(" ")
@@ -150,18 +154,23 @@ class Conversation:
         elif command == "system":
             self._begin(rest or None)
         elif command in self._attached:
-            self._attach(command, Path(rest).expanduser())
+            self._attach(command, located(Path(rest)))
         elif command in ("undo", "retry"):
             if command == "undo" and any(self._attached.values()):
                 self._attached = _nothing()
                 return
+            before = list(self.messages)
             question = self._forget()
             if command == "retry":
-                self._answer(question)
+                try:
+                    self._answer(question)
+                except BezelError:
+                    self.messages = before
+                    raise
         elif command in ("save", "load"):
             if not rest:
                 raise InvalidRequestError(f"name a file: /{command} FILE")
-            (self.save if command == "save" else self.load)(Path(rest).expanduser())
+            (self.save if command == "save" else self.load)(located(Path(rest)))
         else:
             raise InvalidRequestError(f"/{command} is no command; /help lists them")
 
@@ -236,20 +245,23 @@ class Conversation:
             raise StorageError(f"{path}: cannot be written ({error.strerror}); /save it elsewhere") from error
 
     def load(self, path: Path) -> None:
-        """Take up a saved conversation. Raises InvalidRequestError for a file that is none."""
+        """Take up a saved conversation. Raises InvalidRequestError for a file that is none; the old one then stays."""
         from bezel.text.messages import normalise
 
         try:
             content = json.loads(path.read_text("utf-8"))
             messages = content["messages"]
+            if not isinstance(messages, list):
+                raise TypeError("messages is no list")
         except OSError as error:
             raise InvalidRequestError(f"{path}: cannot be read ({error.strerror})") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidRequestError(f"{path}: is not a saved conversation ({error})") from None
-        self.messages = []
+        found: list[dict[str, Any]] = []
         for message in messages:
             shows = isinstance(message, dict) and isinstance(message.get("content"), list)  # checked when it is asked
-            self.messages += [message] if shows else normalise([message])
+            found += [message] if shows else normalise([message])
+        self.messages = found
 
 
 def _nothing() -> dict[str, list[Path]]:
@@ -258,8 +270,8 @@ def _nothing() -> dict[str, list[Path]]:
 
 def _prompt() -> Any:
     """A function that reads one input, which may span lines: with editing and history on a terminal."""
-    if not sys.stdin.isatty():
-        return lambda: _joined(lambda _: sys.stdin.readline())
+    if not at_terminal():
+        return lambda: _joined(lambda _: sys.stdin.readline() if sys.stdin is not None else "")
     from prompt_toolkit import PromptSession
 
     editor: PromptSession[str] = PromptSession()

@@ -11,6 +11,7 @@ import click
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
+from bezel.cli.piped import piped
 from bezel.errors import InvalidRequestError
 
 _OF_TEXTS, _OF_IMAGES = "google/shieldgemma-2b", "google/shieldgemma-2-4b-it"
@@ -42,7 +43,7 @@ def check(
 
     named(policy, "text" if image is None else "image")
     name = model or (_OF_TEXTS if image is None else _OF_IMAGES)
-    question = _question(text) if image is None else ""
+    question = _question(text, answer) if image is None else ""
     from bezel.api import load
 
     judge = load(name, level, threads=threads, sequences=1)
@@ -66,5 +67,9 @@ def check(
         raise click.exceptions.Exit(3)
 
 
-def _question(text: list[str] | None) -> str:
-    return " ".join(text) if text and text != ["-"] else sys.stdin.read()
+def _question(text: list[str] | None, answer: str | None) -> str:
+    """What was asked. Raises InvalidRequestError where that, or the answer judged in its place, says nothing."""
+    question = " ".join(text) if text and text != ["-"] else piped('bezel check "your text"')
+    if not (question if answer is None else answer).strip():
+        raise InvalidRequestError(f"the {'text' if answer is None else 'answer'} is empty; there is nothing to judge")
+    return question

@@ -28,10 +28,22 @@ class Argument:
 
 
 class Option:
-    """A parameter that is given by name: `names` as they are typed, `envvar` where it is read from, too."""
+    """A parameter that is given by name: `names` as they are typed, `envvar` where it is read from, too.
 
-    def __init__(self, *names: str, help: str, envvar: str | None = None, min: float | None = None) -> None:
-        self.names, self.help, self.envvar, self.min = names, help, envvar, min
+    A number is at least `min`, or `above` it, and at most `max`.
+    """
+
+    def __init__(
+        self,
+        *names: str,
+        help: str,
+        envvar: str | None = None,
+        min: float | None = None,
+        above: float | None = None,
+        max: float | None = None,
+    ) -> None:
+        self.names, self.help, self.envvar = names, help, envvar
+        self.range = {"min": min if above is None else above, "max": max, "min_open": above is not None}
 
 
 def command(name: str, verb: Callable[..., None]) -> click.Command:
@@ -94,7 +106,6 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _type(kind: type, what: Argument | Option) -> Any:
-    least = what.min if isinstance(what, Option) else None
-    if least is not None:
-        return (click.IntRange if kind is int else click.FloatRange)(min=least)  # type: ignore[arg-type]
+    if isinstance(what, Option) and (what.range["min"], what.range["max"]) != (None, None):
+        return (click.IntRange if kind is int else click.FloatRange)(**what.range)  # type: ignore[arg-type]
     return click.Path(path_type=Path) if kind is Path else kind

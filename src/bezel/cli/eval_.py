@@ -22,9 +22,11 @@ def eval_(
     mmproj: options.Mmproj = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print held-out scores on tiny's tasks: greedy answers, exactly right or wrong.
+    """Print held-out scores on tiny's tasks, of greedy answers.
 
-    A model that sees is asked about charts and printed text, one that hears about speech (which espeak-ng speaks).
+    An answer is right or wrong as a whole, and a chart's value right within a tenth; printed text is counted by
+    character, and speech that is written down by word. A model that sees is asked about charts and printed text, one
+    that hears about speech (which espeak-ng speaks).
     """
     from bezel.api import load
 

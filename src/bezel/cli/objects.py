@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bezel.errors import InvalidRequestError
+from bezel.errors import InvalidRequestError, UnsupportedInputError
 
 if TYPE_CHECKING:
+    from bezel.api import Model
     from bezel.models.vision.masks import MaskDecoder
     from bezel.objects import Found
 
@@ -42,6 +43,18 @@ def mask_decoder(masks: Path | None, images: Sequence[Path], as_json: bool) -> M
     from bezel.models.vision.masks import MaskDecoder
 
     return MaskDecoder.load(masks)
+
+
+def seen_by(loaded: Model, images: Sequence[Path], masks: MaskDecoder | None) -> Seen | None:
+    """What PaliGemma is shown; None for another model. UnsupportedInputError where that one is given `masks`."""
+    if loaded.describe().get("architecture") == "paligemma":
+        return Seen(images, masks)
+    if masks is not None:
+        raise UnsupportedInputError(
+            "--masks is for the objects that PaliGemma finds, and this model is none; load "
+            "google/paligemma2-3b-mix-448 or leave it out"
+        )
+    return None
 
 
 def _fields(found: Found) -> dict[str, Any]:

@@ -57,6 +57,8 @@ Backend = Annotated[
 ]
 Device = Annotated[str | None, Option(help="Torch device of the backend transformers; default: the best here.")]
 BaseUrl = Annotated[str | None, Option("--base-url", help="Another address of the backend.")]
+Fps = Annotated[float | None, Option(above=0, max=30, help="Frames a second of videos; default: 1.")]
+Mute = Annotated[bool, Option("--mute", help="Leave the sound of videos out.")]
 System = Annotated[str | None, Option(help="System message.")]
 MaxTokens = Annotated[int | None, Option("--max-tokens", "-n", help="Most tokens of an answer.")]
 Stop = Annotated[list[str] | None, Option(help="Text that ends the answer; may be given several times.")]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
-from bezel.cli.media import showing
+from bezel.cli.media import of_videos, showing
+from bezel.cli.piped import at_terminal, piped
 from bezel.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ def run(
     image: Annotated[list[Path] | None, Option("--image", "-i", help="Images put before the question.")] = None,
     audio: Annotated[list[Path] | None, Option("--audio", help="Sounds put before the question.")] = None,
     video: Annotated[
-        list[Path] | None, Option("--video", help="Videos put before the question: a frame a second, and sound.")
+        list[Path] | None, Option("--video", help="Videos put before the question: frames, and sound.")
     ] = None,
-    mute: Annotated[bool, Option("--mute", help="Leave the sound of videos out.")] = False,
+    fps: options.Fps = None,
+    mute: options.Mute = False,
     pan_and_scan: Annotated[
         bool | None, Option(help="See images in crops too; default: large and very long ones.")
     ] = None,
@@ -78,14 +80,14 @@ def run(
 ) -> None:
     """Answer one question. Text from a pipe and from files stands before the question."""
     question = _question(prompt or [], file or [])
-    from bezel.cli.objects import Seen, mask_decoder
+    from bezel.cli.objects import mask_decoder, seen_by
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
     decoder, images = mask_decoder(masks, image or [], as_json), image or []
     shown = {"image": images, "audio": audio or [], "video": video or []}
     *before, asked_of = answering(question, options.cultures(culture), style, system)
-    messages = [*before, asked_of | {"content": showing(asked_of["content"], shown, mute)}]
+    messages = [*before, asked_of | {"content": showing(asked_of["content"], shown, of_videos(fps, mute))}]
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
@@ -96,6 +98,7 @@ def run(
             chosen["keep_towers"] = several  # a tower that looks once need not stay
         loaded = load(model, level, context, threads, sequences=1, draft=draft, cache=cache_type, **chosen)
         options.explain(loaded)
+        seen = seen_by(loaded, images, decoder)
         asked = options.given(
             temperature=temperature,
             top_k=top_k,
@@ -112,7 +115,6 @@ def run(
             tool_choice=_choice(tool_choice) if tool_choice else None,
             pan_and_scan=pan_and_scan,
         )
-        seen = Seen(images, decoder) if loaded.describe().get("architecture") == "paligemma" else None
         _answer(loaded, messages, found, max_rounds, stats, as_json, model, seen, stop=tuple(stop or ()), **asked)
 
 
@@ -182,21 +184,13 @@ def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
 
 def _question(prompt: list[str], files: list[Path]) -> str:
     parts = [f"File {file.name}:\n{_text(file)}" for file in files]
-    if prompt in ([], ["-"]) or not sys.stdin.isatty():
-        piped = _piped(required=prompt in ([], ["-"]) and not files)
-        parts += [piped] if piped else []
-    if prompt and prompt != ["-"]:
+    read = prompt in ([], ["-"])
+    if read or not at_terminal():
+        given = piped('bezel run "your question"', required=read and not files)
+        parts += [given] if given else []
+    if not read:
         parts.append(" ".join(prompt))
     return "\n\n".join(parts)
-
-
-def _piped(required: bool) -> str:
-    if sys.stdin.isatty():
-        raise InvalidRequestError('nothing to answer; write: bezel run "your question"')
-    text = sys.stdin.read().strip()
-    if required and not text:
-        raise InvalidRequestError('standard input is empty; write: bezel run "your question"')
-    return text
 
 
 def _text(file: Path) -> str:

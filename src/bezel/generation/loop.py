@@ -37,8 +37,7 @@ def check_tokens(model: Bounds, tokens: Sequence[int]) -> None:
         raise InvalidRequestError("the prompt has no tokens; give at least one")
     if len(tokens) > model.context:
         raise ContextLengthError(
-            f"the prompt has {len(tokens)} tokens and the context holds {model.context}; "
-            "shorten it or load the model with a larger context"
+            f"the prompt has {len(tokens)} tokens and the context holds {model.context}; shorten it{_or_enlarge(model)}"
         )
     low, high = min(tokens), max(tokens)
     if low < 0 or high >= model.vocabulary:
@@ -56,16 +55,26 @@ def answer_budget(model: Bounds, prompt: Sequence[int], max_tokens: int | None) 
     room = model.context - len(prompt)
     if max_tokens is not None and max_tokens < 1:
         raise InvalidRequestError(f"max_tokens is {max_tokens}; it must be at least 1")
-    if max_tokens is not None and max_tokens > room:
-        raise ContextLengthError(
-            f"{len(prompt)} prompt tokens and {max_tokens} new ones exceed the context of {model.context}; "
-            "ask for fewer tokens or load the model with a larger context"
-        )
     if room < 1:
         raise ContextLengthError(
             f"the prompt fills the whole context of {model.context} tokens; shorten it to leave room for an answer"
         )
+    if max_tokens is not None and max_tokens > room:
+        raise ContextLengthError(
+            f"{len(prompt)} prompt tokens and {max_tokens} new ones exceed the context of {model.context}; "
+            f"ask for {room} new ones at most{_or_enlarge(model)}"
+        )
     return room if max_tokens is None else max_tokens
+
+
+def _or_enlarge(model: Bounds) -> str:
+    """What else may help where a context is too short: to load more of it, if the model's config allows more."""
+    most = getattr(getattr(model, "config", None), "context", None)
+    if most is None:
+        return " or load the model with a larger context"
+    if most > model.context:
+        return f" or load the model with a context of up to {most}"
+    return ", for this model holds no more"
 
 
 def unsplit(start: int, length: int, spans: Sequence[SoftSpan]) -> int:

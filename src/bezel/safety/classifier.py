@@ -10,8 +10,11 @@ import numpy as np
 
 from bezel.errors import InvalidRequestError, UnsupportedModelError
 from bezel.kernels.interface import F32
-from bezel.safety.cleaning import cleaned
+from bezel.safety.cleaning import Cleaned, cleaned
 from bezel.safety.policies import Policy, named, prompt
+
+_ARCHITECTURE = "gemma2"
+_WANTED = "ShieldGemma; load google/shieldgemma-2b"
 
 
 class Judging(Protocol):
@@ -45,16 +48,27 @@ class Verdict:
 
 
 class Classifier:
-    """Asks a ShieldGemma about each policy. `threshold`: the probability from which a policy counts as violated."""
+    """Asks a ShieldGemma about each policy. `threshold`: the probability from which a policy counts as violated.
+
+    Raises UnsupportedModelError for a model that says that it is of another architecture.
+    """
 
     def __init__(self, model: Judging, threshold: float = 0.5, policies: Sequence[str] | None = None) -> None:
         self._model, self.threshold = model, checked_threshold(threshold)
         self._policies = named(list(policies) if policies is not None else None)
-        self._answers = yes_and_no(model.tokenizer, "ShieldGemma; load google/shieldgemma-2b")
+        # Others may have Yes and No as well, and would give numbers that mean nothing.
+        describe = getattr(model, "describe", None)
+        architecture = describe().get("architecture") if describe else None
+        if architecture not in (None, _ARCHITECTURE):
+            raise UnsupportedModelError(f"texts are judged by {_WANTED}; this model is a {architecture}")
+        self._answers = yes_and_no(model.tokenizer, _WANTED)
 
     def check(self, asked: str, answered: str | None = None) -> Verdict:
-        """Judge what was asked or, where `answered` is given, the answer to it. Raises ContextLengthError."""
-        question, answer = cleaned(asked), cleaned(answered) if answered is not None else None
+        """Judge what was asked or, where `answered` is given, the answer to it.
+
+        Raises InvalidRequestError for text that no UTF-8 holds, ContextLengthError for more than the model reads.
+        """
+        question, answer = _cleaned(asked, "question"), _cleaned(answered, "answer") if answered is not None else None
         found = {
             policy.key: self._probability(policy, question.text, answer.text if answer else None)
             for policy in self._policies
@@ -64,7 +78,8 @@ class Classifier:
 
     def token_count(self, asked: str, answered: str | None = None) -> int:
         """Tokens that the model reads for `check`."""
-        question, answer = cleaned(asked).text, cleaned(answered).text if answered is not None else None
+        question = _cleaned(asked, "question").text
+        answer = _cleaned(answered, "answer").text if answered is not None else None
         return sum(len(self._ids(policy, question, answer)) for policy in self._policies)
 
     def _probability(self, policy: Policy, asked: str, answered: str | None) -> float:
@@ -75,6 +90,17 @@ class Classifier:
         tokenizer = self._model.tokenizer
         ids: list[int] = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
         return ids + list(tokenizer.encode_segments(prompt(policy, asked, answered)))
+
+
+def _cleaned(text: str, name: str) -> Cleaned:
+    """`text` as it is judged, checked here because the tokenizer would count places from the prompt's beginning."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"the {name} has half a surrogate pair at character {error.start}; send valid Unicode"
+        ) from None
+    return cleaned(text)
 
 
 def checked_threshold(threshold: float) -> float:

@@ -6,6 +6,7 @@ Its weights are no part of a checkpoint: `vae-oid.npz` of google-research/big_vi
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ _SHAPES = {
     "decoder.10": (32, 16, 4, 4),
     "decoder.12": (1, 16, 1, 1),
 }
+# What NumPy raises for a file that is no archive of arrays, and for one that is broken or asks for pickles.
+_BROKEN = (EOFError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 _TRANSPOSED = (4, 6, 8, 10)
 _EMBEDDING = "_vq_vae._embedding"
 
@@ -52,9 +55,15 @@ class MaskDecoder:
         try:
             with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 names = [*(f"{name}.{part}" for name in _SHAPES for part in ("weight", "bias")), _EMBEDDING]
-                return cls({name: np.asarray(file[name], np.float32) for name in names if name in file})
-        except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise ModelFileError(f"{path}: {error}; download vae-oid.npz again") from None
+                weights = {name: np.asarray(file[name], np.float32) for name in names if name in file}
+        except OSError as error:
+            raise ModelFileError(f"{path}: cannot be read ({error.strerror}); name big_vision's vae-oid.npz") from None
+        except _BROKEN:
+            raise ModelFileError(f"{path}: is no whole vae-oid.npz; download it from big_vision again") from None
+        try:
+            return cls(weights)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from None
 
     def mask(self, codes: Sequence[int]) -> F32:
         """How surely each of 64 x 64 parts of the box belongs to the object, 0 to 1. Raises InvalidRequestError."""
