@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bezel.errors import InvalidRequestError
-from bezel.speech import write_down
+from bezel.errors import InvalidRequestError, UnfinishedSpeechError, UnsupportedInputError
+from bezel.speech import check_into, write_down
 from bezel.text.subtitles import Segment
 
 RATE = 1000
@@ -88,5 +88,52 @@ def test_what_is_asked_names_the_languages() -> None:
 def test_nothing_to_hear_and_answers_without_end_are_errors() -> None:
     with pytest.raises(InvalidRequestError, match="no samples"):
         write_down(Ear([]), np.zeros(0, np.float32), RATE)
-    with pytest.raises(InvalidRequestError, match=r"from 0\.0 to 2\.0 s did not end"):
-        write_down(lambda samples, question: Answer("la la", "length"), np.ones(2 * RATE, np.float32), RATE)
+    with pytest.raises(InvalidRequestError, match="no numbers"):
+        write_down(Ear([]), np.full(40 * RATE, np.nan, np.float32), RATE)
+    for into in ("", " "):
+        with pytest.raises(InvalidRequestError, match="name one"):
+            write_down(Ear(WORDS), np.ones(RATE, np.float32), RATE, into=into)
+
+
+def test_a_piece_that_does_not_end_is_asked_for_in_shorter_ones() -> None:
+    ear = Ear(WORDS)
+    sound = ear.recording(False)
+
+    def lost_in_long_pieces(samples: np.ndarray, question: str) -> Answer:
+        return ear(samples, question) if len(samples) < 20 * RATE else Answer("la " * 512, "length")
+
+    found = write_down(lost_in_long_pieces, sound, RATE)
+    assert found.text.split() == WORDS
+    assert found.duration == len(sound) / RATE
+
+
+def test_what_was_heard_before_the_model_lost_itself_is_kept() -> None:
+    ear = Ear(WORDS)
+    sound = ear.recording(True)
+
+    def lost_later(samples: np.ndarray, question: str) -> Answer:
+        return Answer("la " * 512, "length") if samples.max() > 0.315 else ear(samples, question)
+
+    with pytest.raises(UnfinishedSpeechError, match=r"from \d+\.\d to \d+\.\d s did not end") as caught:
+        write_down(lost_later, sound, RATE)
+    kept = caught.value.heard.text.split()
+    assert kept[:-1] == WORDS[: len(kept) - 1], "of the last word there may be half"
+    assert len(kept) > 100
+
+
+def test_where_nothing_sounds_nothing_is_asked() -> None:
+    ear = Ear(WORDS)
+    quiet = np.zeros(70 * RATE, np.float32)
+    quiet[::2] = 1 / 32768  # the least bit of 16, as dither leaves it
+    assert write_down(ear, quiet, RATE).segments == ()
+    assert write_down(ear, ear.recording(False)[:20], RATE).text == "", "a fiftieth of a second holds no word"
+    assert ear.asked == []
+
+
+@pytest.mark.parametrize("into", ["en", "EN", "English", " english "])
+def test_a_model_that_translates_into_english_alone(into: str) -> None:
+    check_into(into, ("en",))
+    check_into("Klingon", None)
+    check_into(None, ("en",))
+    with pytest.raises(UnsupportedInputError, match="into English only, not French"):
+        check_into("fr", ("en",))

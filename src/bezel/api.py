@@ -249,12 +249,14 @@ class Model:
         sources: Sources = LOCAL,
         **options: Any,
     ) -> Transcription:
-        """What is said in a recording of any length: `.text`, `.segments` with their times, `.write("srt")`.
+        """What is said in a recording of up to six hours: `.text`, `.segments` with their times, `.write("srt")`.
 
-        `source`: a path, a file's bytes, a data URL, or float32 samples at the model's rate (16 kHz). `language`: what
-        is spoken (en, es, fr, it, pt, or a name); None leaves it to the model. It is cut at pauses into pieces of 30 s
-        at most, of which `listen` is told as they are heard. `options`: see `request`; greedy where nothing is said.
-        Raises UnsupportedInputError for a model that does not hear, MediaError for a file that cannot be read.
+        `source`: a path, a file's bytes (1 GiB at most), a data URL, or float32 samples of any length at the model's
+        rate (16 kHz). `language`: what is spoken (en, es, fr, it, pt, or a name); None leaves it to the model. It is
+        cut at pauses into pieces of 30 s at most, of which `listen` is told as they are heard. `options`: see
+        `request`; greedy where nothing is said. Raises UnsupportedInputError for a model that does not hear, MediaError
+        for a file that cannot be read, and UnfinishedSpeechError, with what was heard, where the model does not come to
+        an end.
         """
         return self._speech(source, language, None, listen, sources, options)
 
@@ -267,7 +269,10 @@ class Model:
         sources: Sources = LOCAL,
         **options: Any,
     ) -> Transcription:
-        """What is said in a recording, in another language. See `transcribe`."""
+        """What is said in a recording, in another language. See `transcribe`.
+
+        Raises UnsupportedInputError too for a language that the model is known not to translate into.
+        """
         return self._speech(source, language, into, listen, sources, options)
 
     def _speech(
@@ -279,9 +284,10 @@ class Model:
         sources: Sources,
         options: dict[str, Any],
     ) -> Transcription:
-        from bezel.speech import MOST_TOKENS, write_down
+        from bezel.speech import MOST_TOKENS, RECORDINGS, check_into, write_down
 
-        samples, ears = self._native.sound(source, sources)
+        check_into(into, self._native.translates_into)
+        samples, ears = self._native.sound(source, sources, RECORDINGS)
 
         def ask(piece: Any, question: str) -> Result:
             parts = [{"type": "audio", "audio": piece}, {"type": "text", "text": question}]

@@ -5,6 +5,8 @@ Each message says what was wrong, where (file, field or argument) and what to do
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BezelError(Exception):
     """Base of all errors raised on purpose by bezel."""
@@ -36,6 +38,14 @@ class ConstraintError(InvalidRequestError):
 
 class ConstraintFailedError(BezelError, RuntimeError):
     """No answer that the constraint allows was found; what was generated so far is dropped."""
+
+
+class UnfinishedSpeechError(InvalidRequestError):
+    """A model does not come to an end with a piece of a recording. `heard` (a Transcription): what it wrote before."""
+
+    def __init__(self, message: str, heard: Any) -> None:
+        super().__init__(message)
+        self.heard = heard
 
 
 class ContentBlockedError(BezelError, PermissionError):

@@ -18,8 +18,10 @@ from bezel.api import LOCAL
 from bezel.backends.interface import Request
 from bezel.backends.native import NativeBackend
 from bezel.backends.sources import opened_image
+from bezel.backends.towers import KEPT
 from bezel.cli.main import app
 from bezel.errors import (
+    ContextLengthError,
     InvalidRequestError,
     MediaError,
     MediaSourceError,
@@ -119,6 +121,24 @@ def test_the_tower_is_read_with_the_first_image_and_can_be_put_away(folder: Path
     assert model.chat(asking(picture(8), "x"), **OPTIONS).text == seen.text
     model.release_towers()
     assert model.chat(asking("other", picture(8)), **OPTIONS).usage.completion_tokens > 0 and vision.loaded
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_however_many_images_each_is_looked_at_once(folder: Path, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the soft tokens that are kept between requests."""
+    looks: list[int] = []
+    original = siglip.Siglip.__call__
+    monkeypatch.setattr(siglip.Siglip, "__call__", lambda self, pixels: looks.append(1) or original(self, pixels))
+    many = KEPT + 2
+    backend = NativeBackend.load(str(folder), keep_towers=keep)
+    model, vision = bezel.Model(backend), backend._senses.vision
+    assert vision is not None
+    model.chat(asking(*map(picture, range(many)), "x"), **OPTIONS)
+    assert len(looks) == many
+    assert vision.loaded is keep
+    with pytest.raises(ContextLengthError):
+        model.chat(asking(*map(picture, range(100, 200)), "x"), **OPTIONS)
+    assert len(looks) == many, "what is too long is refused before it is looked at"
 
 
 def test_every_way_to_send_an_image_shows_the_same(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bezel.errors import InvalidRequestError
-from bezel.text.joining import seam, sentences
+from bezel.text.joining import joined, seam, sentences
 from bezel.text.subtitles import Segment, Transcription, spread
 
 
@@ -26,6 +26,10 @@ from bezel.text.subtitles import Segment, Transcription, spread
         ("", "only this", "only this"),
         ("only this", "", "only this"),
         ("half wor", "word again", "half wor word again"),
+        ("今天天气很好我们去公园散步", "公园散步，然后回家。", "今天天气很好我们去公园散步 ，然后回家。"),
+        ("散歩に行きました。", "行きました。それから", "散歩に行きました。 それから"),
+        ("谢谢妈", "妈很好", "谢谢妈 妈很好"),
+        ("ไปเดินเล่นที่สวน", "เล่นที่สวน แล้วกลับบ้าน", "ไปเดินเล่นที่สวน แล้วกลับบ้าน"),
     ],
 )
 def test_what_both_pieces_heard_stands_once(before: str, after: str, whole: str) -> None:
@@ -41,6 +45,9 @@ def test_known_text_survives_the_seam(words: list[str], data: st.DataObject) -> 
 
 def test_sentences_are_spread_over_their_time() -> None:
     assert sentences("One. Two three! ¿Qué? No end") == ["One.", "Two three!", "¿Qué?", "No end"]
+    assert sentences("今天很好。我们去！「好吗？」他说。") == ["今天很好。", "我们去！", "「好吗？」他说。"]
+    assert sentences("नमस्ते। कैसे हो? One\n\ntwo") == ["नमस्ते।", "कैसे हो?", "One", "two"]
+    assert joined(["今天很好。", "", "我们去", "home", "now"]) == "今天很好。我们去 home now"
     parts = spread(10, 20, "abcd. efgh.")
     assert parts == [Segment(10, 15, "abcd."), Segment(15, 20, "efgh.")]
     assert spread(0, 1, "  ") == []
@@ -67,5 +74,7 @@ def test_every_format() -> None:
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.250\nHi &lt;b&gt; &amp; --&gt; you.\n\n"
         "01:01:01.000 --> 01:01:40.500\nBye.\n\n"
     )
+    lines = Transcription("transcribe", "en", 5.0, (Segment(0, 5, "One\n\n2\n00:00:01,000 --> 00:00:02,000\ntwo"),))
+    assert lines.write("srt").count("\n\n") == lines.write("vtt").count("\n\n") - 1 == 1
     with pytest.raises(InvalidRequestError, match="unknown format 'ass'; choose one of text, json"):
         WHOLE.write("ass")

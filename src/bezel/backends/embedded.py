@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from bezel.weights.embedded import Embedded, taking
 if TYPE_CHECKING:
     from bezel.backends.hearing import Hearing
     from bezel.media.fetching import Sources
+    from bezel.media.limits import Limits
     from bezel.media.spectrograms import Sound
 
 
@@ -29,6 +30,8 @@ class EmbeddedBackend(NativeBackend):
 
     What is asked of a model without a conversation (its tokenizer, `text_of`, `logits`) is that of the one that writes.
     """
+
+    translates_into: Sequence[str] | None = ("en",)
 
     def __init__(self, *loaded: Any, **named: Any) -> None:
         super().__init__(*loaded, **named)
@@ -58,10 +61,10 @@ class EmbeddedBackend(NativeBackend):
         hears = self._other("audio")
         return hears.ears if hears else None
 
-    def sound(self, source: Any, sources: Sources) -> tuple[Sound, Hearing]:
+    def sound(self, source: Any, sources: Sources, limits: Limits | None = None) -> tuple[Sound, Hearing]:
         """See `NativeBackend.sound`."""
         hears = self._other("audio")
-        return hears.sound(source, sources) if hears else super().sound(source, sources)
+        return hears.sound(source, sources, limits) if hears else super().sound(source, sources, limits)
 
     def statistics(self) -> Statistics:
         """See `NativeBackend.statistics`; of all that were loaded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import partial
 
 from bezel.backends.sources import opened_sound
@@ -65,7 +66,7 @@ class Hearing(Tower):
         seconds = len(sound) / self.rate
         if seconds > self.seconds:
             raise InvalidRequestError(
-                f"the sound is {seconds:.1f} s long and the model hears {self.seconds:g} s at once; send it in parts, "
+                f"the sound is {math.ceil(seconds * 100) / 100:g} s long and the model hears {self.seconds:g} s at once; send it in parts, "
                 "or use transcribe"
             )
         key = hashlib.sha256(sound.tobytes()).digest()

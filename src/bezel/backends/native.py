@@ -23,7 +23,7 @@ from bezel.engine.request import Progress
 from bezel.engine.request import Request as EngineRequest
 from bezel.engine.scheduler import Statistics
 from bezel.errors import InvalidRequestError, UnsupportedInputError
-from bezel.generation.loop import next_logits
+from bezel.generation.loop import answer_budget, next_logits
 from bezel.generation.sampling import Sampling
 from bezel.generation.speculative import Speculation
 from bezel.kernels.interface import CACHE_FORMATS, F32, Format
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bezel.backends.senses import Senses
     from bezel.generation.constraints.compiling import Compiler
     from bezel.media.fetching import Sources
+    from bezel.media.limits import Limits
     from bezel.media.spectrograms import Sound
 
 CACHE_TYPES = {format.name.lower(): format for format in CACHE_FORMATS}
@@ -56,6 +57,9 @@ GREEDY = Sampling(temperature=0.0)
 
 class NativeBackend:
     """A model on the CPU engine. Up to `sequences` requests are answered at once, more wait their turn."""
+
+    translates_into: Sequence[str] | None = None
+    """Codes of the languages that it can be asked to translate speech into; None for any."""
 
     def __init__(
         self,
@@ -168,8 +172,8 @@ class NativeBackend:
         """What hears; None where the model does not."""
         return self._senses.hearing if self._senses else None
 
-    def sound(self, source: Any, sources: Sources) -> tuple[Sound, Hearing]:
-        """The samples of a recording of any length, at the rate of the ears that come with it.
+    def sound(self, source: Any, sources: Sources, limits: Limits | None = None) -> tuple[Sound, Hearing]:
+        """The samples of a recording as long as `limits` allow, at the rate of the ears that come with it.
 
         Raises UnsupportedInputError where the model does not hear, and what `opened_sound` raises.
         """
@@ -177,7 +181,7 @@ class NativeBackend:
             raise UnsupportedInputError(f"{self.name} does not hear; load a Gemma 3n, such as google/gemma-3n-E2B-it")
         from bezel.backends.sources import opened_sound
 
-        return opened_sound(source, sources, self.ears.rate), self.ears
+        return opened_sound(source, sources, self.ears.rate, limits), self.ears
 
     def _prompt(self, request: Request, prepared: bool = False) -> tuple[list[int], list[SoftSpan]]:
         """Token ids, and the spans of them that are images or sounds; `prepared`: with the towers that they need read.
@@ -187,9 +191,11 @@ class NativeBackend:
         if self._senses is None:
             return prompt_of(request, self.template, self.tokenizer), []
         looked = self._senses.looked(request)
-        if prepared:
+        prompt, spans = self._senses.lay_out(looked, self.template, self.tokenizer)
+        if prepared and spans:
+            answer_budget(self.model, prompt, request.max_tokens)  # before a tower looks at what is too long
             self._senses.prepare(looked)
-        return self._senses.lay_out(looked, self.template, self.tokenizer)
+        return prompt, spans
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """See `Backend.text_of`."""

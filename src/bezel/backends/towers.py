@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bezel.kernels.interface import F32, Format, Kernels
@@ -63,13 +64,22 @@ class Tower:
             self._kept.clear()
 
     def showing(self, parts: Sequence[Part], spans: Sequence[Callable[[int], SoftSpan]]) -> Shown:
-        """What stands in a prompt, prepared as this tower has to be."""
+        """What stands in a prompt, prepared as this tower has to be.
+
+        Where the tower does not stay, a request holds its soft tokens itself: others may push them out of what is kept.
+        """
+        if self._stays:
+            return Shown(parts, spans, self.load)
+        held: list[F32] = []
 
         def look() -> None:
-            for span in spans:
-                span(0).embed()
+            held.extend(span(0).embed() for span in spans)
 
-        return Shown(parts, spans, self.load if self._stays else look)
+        def holding(place: int, start: int) -> SoftSpan:
+            span = spans[place](start)
+            return replace(span, embed=lambda: held[place] if held else span.embed())
+
+        return Shown(parts, [partial(holding, place) for place in range(len(spans))], look)
 
     def rest(self) -> None:
         """Let go of a tower that is not kept; its soft tokens stay."""

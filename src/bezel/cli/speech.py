@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
+from bezel.errors import UnfinishedSpeechError
 
 if TYPE_CHECKING:
+    from bezel.api import Model as Loaded
     from bezel.text.subtitles import Segment, Transcription
 
-Recording = Annotated[Path, Argument(help="WAV, FLAC, OGG or MP3; with bezel[av] also M4A, MP4 and WebM.")]
+Recording = Annotated[str, Argument(help="WAV, FLAC, OGG or MP3; with bezel[av] also M4A, MP4 and WebM.")]
 Model = Annotated[str, Option("--model", "-m", help="A model that hears.")]
 Language = Annotated[str | None, Option(help="What is spoken: en, es, fr, it, pt, or another language's name.")]
 Format = Annotated[str, Option("--format", help="text, json, verbose_json, srt or vtt.")]
@@ -29,7 +31,11 @@ def transcribe(
     mmproj: options.Mmproj = None,
 ) -> None:
     """Write down what is said in a recording."""
-    _write(form, model, level, threads, mmproj, lambda loaded: loaded.transcribe(recording, language, _progress))
+
+    def hear(loaded: Loaded) -> Transcription:
+        return loaded.transcribe(recording, language, _progress)
+
+    _write(recording, hear, form, model, level, threads, mmproj)
 
 
 def translate(
@@ -43,17 +49,48 @@ def translate(
     mmproj: options.Mmproj = None,
 ) -> None:
     """Write down what is said in a recording, in another language."""
-    _write(form, model, level, threads, mmproj, lambda loaded: loaded.translate(recording, to, language, _progress))
+
+    def hear(loaded: Loaded) -> Transcription:
+        return loaded.translate(recording, to, language, _progress)
+
+    _write(recording, hear, form, model, level, threads, mmproj)
 
 
-def _write(form: str, model: str, level: str | None, threads: int | None, mmproj: str | None, hear: Any) -> None:
+def _write(
+    recording: str,
+    hear: Callable[[Loaded], Transcription],
+    form: str,
+    model: str,
+    level: str | None,
+    threads: int | None,
+    mmproj: str | None,
+) -> None:
     from bezel.api import load
     from bezel.text.subtitles import check_format
 
     check_format(form)
+    _check_recording(recording)
     chosen = options.given(mmproj=mmproj)
-    heard: Transcription = hear(load(model, level, threads=threads, sequences=1, **chosen))
+    try:
+        heard = hear(load(model, level, threads=threads, sequences=1, **chosen))
+    except UnfinishedSpeechError as error:
+        _print(error.heard, form)  # what is said before is worth an hour of hearing
+        raise
+    _print(heard, form)
+
+
+def _print(heard: Transcription, form: str) -> None:
     print(heard.write(form).rstrip("\n"))
+
+
+def _check_recording(recording: str) -> None:
+    """Raises MediaSourceError for what is no file, before a model is downloaded for it."""
+    from pathlib import Path
+
+    from bezel.media.fetching import Sources, fetch
+
+    if not Path(recording).expanduser().is_file():
+        fetch(recording, Sources(files=True))
 
 
 def _progress(segment: Segment) -> None:

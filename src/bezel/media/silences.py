@@ -53,7 +53,11 @@ def _loudness(samples: Samples, rate: int) -> NDArray[np.float64]:
     starts = np.arange(0, len(samples), size)
     if not len(starts):
         return np.zeros(0)
-    sums = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
+    frames = len(samples) // size  # and part of one; squares of hours are not held all at once
+    whole = samples[: frames * size].reshape(frames, size)
+    sums = np.zeros(len(starts))
+    sums[:frames] = np.einsum("ij,ij->i", whole, whole, dtype=np.float64)
+    sums[frames:] = np.square(samples[frames * size :], dtype=np.float64).sum()
     return np.sqrt(sums / np.diff(np.append(starts, len(samples))))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bezel.errors import InvalidRequestError
-from bezel.text.joining import sentences
+from bezel.text.joining import joined, sentences
 
 FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
 
@@ -39,7 +39,7 @@ class Transcription:
     @property
     def text(self) -> str:
         """All of it."""
-        return " ".join(segment.text for segment in self.segments if segment.text)
+        return joined(segment.text for segment in self.segments)
 
     def write(self, form: str) -> str:
         """As one of FORMATS (OpenAI's `response_format`). Raises InvalidRequestError for others."""
@@ -69,8 +69,8 @@ class Transcription:
 
     def _cues(self, point: str) -> Sequence[tuple[int, str, str]]:
         told = [segment for segment in self.segments if segment.text]
-        return [
-            (number, f"{_clock(segment.start, point)} --> {_clock(segment.end, point)}", segment.text)
+        return [  # an empty line would end a cue
+            (number, f"{_clock(segment.start, point)} --> {_clock(segment.end, point)}", " ".join(segment.text.split()))
             for number, segment in enumerate(told, start=1)
         ]
 

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from bezel.service.requests.common import OWN, Body, ModelName
 
-Language = Annotated[str, Field(max_length=32, pattern=r"^\p{L}[\p{L} -]*$")]
+Language = Annotated[str, Field(max_length=32, pattern=r"^\p{L}[\p{L}\p{M} -]*$")]
 """A code, or a language's name: a word of the question that the model is asked."""
 
 
