@@ -95,8 +95,9 @@ def python() -> str:
     for module, names in PUBLIC.items():
         parts += [_entry(module, getattr(importlib.import_module(module), name)) for name in names]
     parts.append("## Errors\n\n`bezel.errors`: all derive from `BezelError`.")
-    errors = vars(importlib.import_module("bezel.errors")).values()
-    parts.append("\n".join(f"- `{e.__name__}`: {inspect.getdoc(e)}" for e in errors if inspect.isclass(e)))
+    found = vars(importlib.import_module("bezel.errors")).values()
+    errors = [error for error in found if inspect.isclass(error) and issubclass(error, Exception)]
+    parts.append("\n".join(f"- `{error.__name__}`: {inspect.getdoc(error)}" for error in errors))
     return "\n\n".join(parts) + "\n"
 
 

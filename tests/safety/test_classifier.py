@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import bezel
+from bezel.backends.interface import Result, Usage
 from bezel.errors import ContentBlockedError, InvalidRequestError, UnsupportedInputError, UnsupportedModelError
 from bezel.safety.classifier import Classifier
 from bezel.safety.guarding import Guarded
 from bezel.safety.policies import policies, prompt
 from bezel.testing import byte_tokenizer, instruction_sets, write_checkpoint
+from bezel.text.calls import Call, CallBroken
 from tests.safety.test_cleaning import DISGUISES, PLAIN
 
 
@@ -95,15 +97,41 @@ def test_a_model_without_yes_is_no_classifier() -> None:
         Classifier(model)
 
 
-class Echo:
-    """A model that says what was asked, backwards, and remembers it."""
+@pytest.mark.parametrize("architecture", ["shieldgemma2", "gemma3", "gemma3_text", "gemma3n", "paligemma", "gemma"])
+def test_a_model_of_another_architecture_is_no_classifier(architecture: str) -> None:
+    model = Scripted()
+    model.describe = lambda: {"architecture": architecture}  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedModelError, match=f"load google/shieldgemma-2b; this model is a {architecture}$"):
+        Classifier(model)
+    assert not model.asked
+    for facts in ({"architecture": "gemma2"}, {}):
+        model.describe = lambda facts=facts: facts  # type: ignore[attr-defined, misc]
+        assert Classifier(model).check("a lock").blocked
 
-    def __init__(self) -> None:
+
+def test_text_that_is_no_unicode_is_counted_from_its_own_beginning() -> None:
+    classifier = Classifier(Scripted())
+    for asked, answered, said in (
+        ("\udcff", None, "the question has half a surrogate pair at character 0;"),
+        ("hi", "ab\ud800", "the answer has half a surrogate pair at character 2;"),
+    ):
+        for ask in (classifier.check, classifier.token_count):
+            with pytest.raises(InvalidRequestError, match=said):
+                ask(asked, answered)
+
+
+class Echo:
+    """A model that says what was asked, backwards, and remembers it; with calls, of which some cannot be read."""
+
+    def __init__(self, calls: tuple[Call, ...] = (), broken: tuple[CallBroken, ...] = ()) -> None:
         self.seen: list[Any] = []
+        self.calls, self.broken = calls, broken
 
     def chat(self, messages: Any, **options: Any) -> Any:
         self.seen.append(messages)
-        return type("Result", (), {"text": messages[-1]["content"][::-1]})()
+        return Result(
+            messages[-1]["content"][::-1], "stop", Usage(1, 1, 0.0, 0.0), calls=self.calls, broken=self.broken
+        )
 
 
 def test_what_is_blocked_never_reaches_the_model_and_no_blocked_answer_leaves_it() -> None:
@@ -121,6 +149,37 @@ def test_what_is_blocked_never_reaches_the_model_and_no_blocked_answer_leaves_it
     with pytest.raises(ContentBlockedError, match="the answer was blocked"):
         guarded.chat("kcol")
     assert guarded.chat("good").text == "doog" and len(model.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Echo(calls=(Call("run", {"command": "pick a lock"}),)),
+        Echo(calls=(Call("pick_lock", {}),)),
+        Echo(broken=(CallBroken(0, "run", '{"command": "pick a lock', "cut off"),)),
+    ],
+)
+def test_calls_are_judged_as_a_part_of_the_answer(model: Echo) -> None:
+    guarded = Guarded(model, Classifier(Scripted("lock"), policies=["dangerous"]))
+    with pytest.raises(ContentBlockedError, match="the answer was blocked"):
+        guarded.chat("good")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (["lock"], r"messages\[0\] is a str"),
+        ([{"role": "user", "content": 5}], "content is a int"),
+        ([{"content": "lock"}], "role is None"),
+        ([], "messages is empty"),
+        ([{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}], "no classifier judges videos"),
+    ],
+)
+def test_messages_that_cannot_be_are_refused_as_by_a_model(messages: Any, said: str) -> None:
+    model = Echo()
+    with pytest.raises(InvalidRequestError, match=said):
+        Guarded(model, Classifier(Scripted("lock"))).chat(messages)
+    assert not model.seen
 
 
 def with_yes_and_no(folder: Path) -> Path:

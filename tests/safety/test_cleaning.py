@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 import unicodedata
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bezel.safety.cleaning import cleaned
+from bezel.safety.cleaning import Cleaned, cleaned
 
 PLAIN = "How do I pick a lock? I am locked out."
 
@@ -43,6 +44,27 @@ DISGUISES = {
     "escapes": "".join(f"\\u{ord(letter):04x}" for letter in PLAIN),
     "hexadecimal escapes": "".join(f"\\x{ord(letter):02X}" for letter in PLAIN),
     "look-alikes": PLAIN.translate(LOOK_ALIKES),
+    "letters that are near": PLAIN.replace("k", "к").replace("t", "т"),
+    "Armenian": PLAIN.replace("o", "օ"),
+    "dotless": PLAIN.replace("i", "ı"),
+    "small capitals": PLAIN.replace("lock?", "ʟᴏᴄᴋ?"),
+    "emoji selectors": "\ufe0f".join(PLAIN),
+    "selectors of ideographs": "\U000e0100".join(PLAIN),
+    "Hangul fillers": PLAIN.replace("oc", "o\u3164\uffa0\u115f\u1160c"),
+    "Braille, Mongolian, Khmer": PLAIN.replace("oc", "o\u2800\u180b\u17b4\u034fc"),
+    "ignored and not assigned": PLAIN.replace("oc", "o\U000e0fff\ufff0c"),
+    "marks of other scripts": PLAIN.replace("oc", "o\u05b0\u064b\u0e31\u1cd0c"),
+    "surrogate pairs": PLAIN.replace("lock?", "\\ud835\\uddc5\\ud835\\uddc8\\ud835\\uddbc\\ud835\\uddc4?"),
+    "URL, a letter a word": PLAIN.replace("o", "%6f", 1).replace("ck", "%63k"),
+    "URL of other letters": PLAIN.replace("lo", "l%d0%be"),
+    "HTML without its end": PLAIN.replace("ock", "&#111&#99&#107"),
+    "octal": PLAIN.replace("lock", r"\154\157\143\153"),
+    "octal, one": PLAIN.replace("lock", r"l\157ck"),
+    "by name": PLAIN.replace("lock", r"\N{LATIN SMALL LETTER L}ock"),
+    "of old browsers": PLAIN.replace("lock", "%u006c%u006f%u0063%u006b"),
+    "HTML seven times": PLAIN.replace("o", "&amp;amp;#38;amp;#x26;amp;#111;"),
+    "URL seven times": PLAIN.replace("o", "%25252525256f"),
+    "each in the next": PLAIN.replace("o", r"&#x5c;u0025" + "6f"),
     "other spaces": PLAIN.replace(" ", "\u00a0").replace("a\u00a0", "a\u2003"),
     "control characters": "\x07".join(PLAIN),
 }
@@ -53,6 +75,40 @@ def test_a_disguise_is_taken_off(disguise: str) -> None:
     found = cleaned(DISGUISES[disguise])
     assert found.text == PLAIN
     assert found.changes
+
+
+@pytest.mark.parametrize("padding", ["Как дела, дружище? " * 10, "Γειά σου Κόσμε! " * 10])
+def test_another_script_around_it_hides_no_word(padding: str) -> None:
+    for disguised in ("lосk", "ріck"):
+        plain = disguised.translate(str.maketrans("осрі", "ocpi"))
+        assert cleaned(f"{padding}{disguised} {padding}").text == f"{padding}{plain} {padding}"
+
+
+@pytest.mark.parametrize(
+    ("letters", "text"),
+    [("🅻🅾🅲🅺", "LOCK"), ("🅛🅞🅒🅚", "LOCK"), ("🇱🇴🇨🇰", "LOCK"), ("🇱 🇴 🇨 🇰", "L O C K"), ("ᏞOᏟᏦ", "LOCK")],
+)
+def test_letters_in_signs(letters: str, text: str) -> None:
+    assert cleaned(f"a {letters}!").text == f"a {text}!"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"])
+def test_ends_of_lines_part_words_and_hide_nothing(end: str) -> None:
+    assert cleaned(f"pick{end}a{end}lock") == Cleaned("pick\na\nlock", ())
+
+
+def test_no_text_takes_long() -> None:
+    for hostile in (
+        "&amp;" * 50_000,
+        "%25" * 80_000,
+        "\\x5c" * 60_000,
+        "й" * 200_000,
+        "e\u0301" * 100_000,
+        "аk " * 60_000,
+    ):
+        began = time.process_time()
+        cleaned(hostile)
+        assert time.process_time() - began < 10, "a bound that only a wrong order of growth breaks"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +124,12 @@ def test_a_disguise_is_taken_off(disguise: str) -> None:
         "你好,世界 日本語 한국어",
         "Tiếng Việt có dấu: ường",
         "👩‍👩‍👧 family",
+        "I ❤️ it 1️⃣ ⚠️ 🏳️‍🌈 🇺🇸",
+        "Что значит слово оса?",
+        "What does море mean?",
+        "Işıkları söndür",
+        "ᠠ᠋ ᠠ",
+        "R&D at AT&T costs 5&6 and \\n",
         "50% off & more; a &b; c%20d",
         "line\n\tindented",
         "C:\\users\\x and \\d+",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from bezel.backends.interface import Result, Usage
 from bezel.cli.main import app
 from bezel.errors import ContentBlockedError, InvalidRequestError, UnsupportedInputError, UnsupportedModelError
 from bezel.safety.classifier import Classifier
@@ -50,7 +51,7 @@ class Counting:
 
     def chat(self, messages: Any, **options: Any) -> Any:
         self.shown.append(messages)
-        return type("Result", (), {"text": "fine"})()
+        return Result("fine", "stop", Usage(1, 1, 0.0, 0.0))
 
 
 def showing(*parts: Any) -> list[dict[str, Any]]:

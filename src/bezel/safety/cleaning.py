@@ -1,27 +1,36 @@
 """Text as a person would read it, whatever it was dressed in: what a classifier is shown.
 
-Undone are compatibility forms, invisible and directional characters, stacked marks, look-alike letters, and the escapes
-of HTML, URLs and programming languages. Text in any script that is written plainly stays as it is.
+Undone are compatibility forms, invisible and directional characters, stacked marks, look-alike letters, and escapes.
+Text in any script that is written plainly stays as it is.
 """
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import unquote
+
+from bezel.safety.escapes import without_escapes
+from bezel.safety.look_alikes import script_of, undisguised
 
 _ROUNDS = 4
 _PLAIN = re.compile(r"[\n\t\x20-\x24\x27-\x5b\x5d-\x7e]*")
 """Texts in which nothing is to be undone: ASCII without &, % and backslashes."""
-_CLUSTER = re.compile(r".[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]*", re.DOTALL)
-_URL = re.compile(r"(?:%[0-9A-Fa-f]{2}){3,}|%[0-9A-Fa-f]{2}(?:[^%\s]{0,8}%[0-9A-Fa-f]{2}){2,}[^%\s]*")
-_CODE = re.compile(r"\\u\{([0-9A-Fa-f]{1,6})\}|\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})")
-_LIKE_LATIN = str.maketrans(
-    "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁһӏԛԝѵΑΒΕΖΗΙΚΜΝΟΡΤΥΧανοιρτυχκ",
-    "ABESIJKMHOPCTYXaesijopcyxdhlqwvABEZHIKMNOPTYXavoiptuxk",
+_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""Ends of lines, of which only one kind is kept; they are nothing that hides."""
+_IGNORED = frozenset(
+    chr(code)
+    for codes in (
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2800, 0x3164, 0xFFA0, 0xFFFC),
+        range(0x180B, 0x1810),
+        range(0xFE00, 0xFE10),
+        range(0xFFF0, 0xFFF9),
+        range(0xE0000, 0xE1000),
+    )
+    for code in codes
 )
+"""Default_Ignorable_Code_Point beyond control and format characters, Braille's empty pattern and what marks objects."""
 _MANY_MARKS = 3  # Vietnamese has two on a letter
 # Joiners belong to words of these scripts, and to emoji.
 _JOINING = (
@@ -47,7 +56,9 @@ _JOINING = (
     "BALINESE",
 )
 JOINERS = "\u200c\u200d"
+_EMOJI = "\ufe0f"
 _EMOJI_MARKS = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+_KEYCAP = "\u20e3"
 _MARKED_ONCE = ("LATIN", "GREEK", "CYRILLIC")
 
 
@@ -61,35 +72,21 @@ class Cleaned:
 
 def cleaned(text: str) -> Cleaned:
     """`text` without what hides it from a reader who looks at letters."""
+    text = _ENDS.sub("\n", text)
     if _PLAIN.fullmatch(text):
         return Cleaned(text, ())
-    changes: list[str] = []
+    changes: dict[str, None] = {}
     for _ in range(_ROUNDS):
         before = text
-        for name, step in _STEPS:
+        text = without_escapes(text, changes.setdefault)
+        for name, step in _STEPS.items():
             after = step(text)
             if after != text:
-                changes.append(name)
+                changes.setdefault(name)
                 text = after
         if text == before:
             break
-    return Cleaned(text, tuple(dict.fromkeys(changes)))
-
-
-def _html(text: str) -> str:
-    return html.unescape(text) if re.search(r"&(?:#\d+|#[xX][0-9A-Fa-f]+|[A-Za-z]+);", text) else text
-
-
-def _url(text: str) -> str:
-    return _URL.sub(lambda found: unquote(found[0], errors="ignore"), text)
-
-
-def _code(text: str) -> str:
-    def character(found: re.Match[str]) -> str:
-        number = int(next(filter(None, found.groups())), 16)
-        return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else found[0]
-
-    return _CODE.sub(character, text)
+    return Cleaned(text, tuple(changes))
 
 
 def _compatible(text: str) -> str:
@@ -98,16 +95,33 @@ def _compatible(text: str) -> str:
 
 def _visible(text: str) -> str:
     kept = []
-    for place, character in enumerate(text):
+    for place, character in enumerate(_ENDS.sub("\n", text)):
+        if character.isascii() and character.isprintable():
+            kept.append(character)
+            continue
         kind = unicodedata.category(character)
         if character in JOINERS:
             if joins(text, place):
                 kept.append(character)
         elif kind == "Zs":
             kept.append(" ")
-        elif character in "\n\t" or (kind not in ("Cc", "Cf") and not 0xFE00 <= ord(character) <= 0xFE0E):
+        elif character in "\n\t" or (kind not in ("Cc", "Cf") and _shows(character, text, place)):
             kept.append(character)
     return "".join(kept)
+
+
+def _shows(character: str, text: str, place: int) -> bool:
+    """Whether a character is seen, or changes the look of an emoji or a letter before it that has several."""
+    if character not in _IGNORED:
+        return True
+    before = text[place - 1] if place else ""
+    if not before:
+        return False
+    if character == _EMOJI:
+        if before.isascii():
+            return text[place + 1 : place + 2] == _KEYCAP
+        return unicodedata.category(before) in ("So", "Sm", "Po", "Pd")
+    return "\u180b" <= character <= "\u180f" and script_of(before) == "MONGOLIAN"
 
 
 def joins(text: str, place: int) -> bool:
@@ -115,37 +129,37 @@ def joins(text: str, place: int) -> bool:
     before = text[max(0, place - 2) : place]
     if len(before) == 2 and before[1] in _EMOJI_MARKS:
         before = before[:1]
-    return bool(before) and (_script(before[-1]) in _JOINING or unicodedata.category(before[-1]) == "So")
+    return bool(before) and (script_of(before[-1]) in _JOINING or unicodedata.category(before[-1]) == "So")
 
 
 def _unmarked(text: str) -> str:
     """Without marks that do not compose with their letter, in scripts whose own do, and without all of a pile."""
+    if text.isascii():
+        return text
     kept: list[str] = []
-    for cluster in _CLUSTER.findall(unicodedata.normalize("NFD", text)):
+    for cluster in _clusters(unicodedata.normalize("NFD", text)):
         composed = unicodedata.normalize("NFC", cluster)
-        if len(composed) > 1 and (_script(cluster[0]) in _MARKED_ONCE or not cluster[0].isalpha()):
+        if len(composed) > 1 and (script_of(cluster[0]) in _MARKED_ONCE or not cluster[0].isalpha()):
             composed = cluster[0] if len(cluster) > _MANY_MARKS else composed[0]
         kept.append(composed)
     return unicodedata.normalize("NFC", "".join(kept))
 
 
-def _latin(text: str) -> str:
-    """With Latin letters for those that look like them, unless other letters show that another script is meant."""
-    latin = sum(_script(character) == "LATIN" for character in text)
-    other = sum(_script(character) in ("CYRILLIC", "GREEK") for character in text if ord(character) not in _LIKE_LATIN)
-    return text if other > latin else text.translate(_LIKE_LATIN)
+def _clusters(text: str) -> list[str]:
+    """Characters with the marks behind them; what makes an emoji of one is none."""
+    found: list[str] = []
+    for character in text:
+        mark = not character.isascii() and unicodedata.category(character)[0] == "M" and character not in _EMOJI_MARKS
+        if mark and found and not (character == _KEYCAP and found[-1] in ("\ufe0f", *"0123456789#*")):
+            found[-1] += character
+        else:
+            found.append(character)
+    return found
 
 
-def _script(character: str) -> str:
-    return unicodedata.name(character, "").partition(" ")[0]
-
-
-_STEPS = (
-    ("HTML escapes", _html),
-    ("URL escapes", _url),
-    ("escaped characters", _code),
-    ("compatibility forms", _compatible),
-    ("invisible characters", _visible),
-    ("stacked marks", _unmarked),
-    ("look-alike letters", _latin),
-)
+_STEPS: dict[str, Callable[[str], str]] = {
+    "compatibility forms": _compatible,
+    "invisible characters": _visible,
+    "stacked marks": _unmarked,
+    "look-alike letters": undisguised,
+}

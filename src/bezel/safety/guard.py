@@ -62,7 +62,7 @@ class Guard:
     def text(self, asked: str, answered: str | None = None) -> Verdict:
         """What the classifier of texts says. Raises ContextLengthError where it cannot read so much."""
         assert self.texts is not None
-        key = hashlib.sha256(asked.encode()).digest()
+        key = hashlib.sha256(asked.encode(errors="surrogatepass")).digest()
         with self._lock:
             if answered is None and key in self._known:
                 self._known.move_to_end(key)

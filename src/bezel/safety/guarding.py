@@ -10,7 +10,7 @@ from bezel.errors import ContentBlockedError, UnsupportedInputError
 from bezel.media.fetching import Sources
 from bezel.safety.classifier import Classifier, Verdict
 from bezel.safety.images import PATHS, ImageClassifier
-from bezel.text.messages import kind_of, media_of, normalise
+from bezel.text.messages import is_video, kind_of, media_of, normalise, parts_of
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -30,10 +30,12 @@ class Guarded:
     def chat(self, messages: Messages, **options: Any) -> Any:
         """See `Model.chat`. Raises ContentBlockedError before the model has seen anything, or instead of its answer.
 
-        UnsupportedInputError for messages with sounds, or with images where no classifier of images is given.
+        Calls of functions are judged as a part of the answer. Raises UnsupportedInputError for messages with sounds or
+        videos, or with images where no classifier of images is given.
         """
         chat: list[Mapping[str, Any]]
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        _check(chat)
         sources = options.get("sources", PATHS)
         asked = []
         images = self._images
@@ -46,8 +48,21 @@ class Guarded:
             if text.strip():
                 _pass("question", self._classifier.check(text))
         result = self._model.chat(chat, **options)
-        _pass("answer", self._classifier.check(asked[-1] if asked else "", result.text))
+        _pass("answer", self._classifier.check(asked[-1] if asked else "", said(result)))
         return result
+
+
+def said(result: Any) -> str:
+    """All that a `Result` tells: its text, and its calls of functions, also those that cannot be read."""
+    calls = [f"{call.name} {call.arguments_json()}" for call in result.calls]
+    return "\n".join((result.text, *calls, *(f"{broken.name} {broken.source}" for broken in result.broken)))
+
+
+def _check(chat: Sequence[Mapping[str, Any]]) -> None:
+    """Raises what a model would raise for messages that cannot be, before any is judged."""
+    if any(is_video(part) for message in chat for part in parts_of(message)):
+        raise UnsupportedInputError("no classifier judges videos; leave them out of guarded chats")
+    normalise(chat, " ", ("image", "audio"))
 
 
 def text_of(message: Mapping[str, Any], images_judged: bool) -> str:
