@@ -32,11 +32,13 @@ from bezel.errors import (
     OverloadedError,
     UnknownModelError,
     UnsupportedInputError,
+    UnsupportedMediaError,
 )
 from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
 from bezel.text.calls import Call, CallBroken, CallDelta, CallFinished, CallStarted
 from bezel.text.tools import NamedTool
+from tests.media.samples import wav
 
 pytest.importorskip("openai")
 ASK = Request(messages=[{"role": "user", "content": "hello"}])
@@ -309,6 +311,10 @@ def test_pictures_and_sounds_travel_as_data() -> None:
         assert np.frombuffer(heard.readframes(3), "<i2").tolist() == [0, 16384, -32767]
     with pytest.raises(InvalidRequestError, match="a sound is a"):
         body_of(Request(messages=[{"role": "user", "content": [{"type": "audio", "audio": pixels}]}]), "m", PLAIN)
+    for kind, said in (("audio", "a JPEG file; send WAV"), ("image", "a WAV file; send PNG")):
+        mistaken = file.getvalue() if kind == "audio" else wav(bytes(20))
+        with pytest.raises(UnsupportedMediaError, match=said):
+            body_of(Request(messages=[{"role": "user", "content": [{"type": kind, kind: mistaken}]}]), "m", PLAIN)
 
 
 def test_earlier_calls_and_results_are_text_again() -> None:

@@ -18,11 +18,12 @@ from PIL import Image
 from bezel.errors import CorruptMediaError, MediaError, MediaTooLargeError, UnsupportedMediaError
 from bezel.media.child.containers import whole
 from bezel.media.child.headers import read_header
+from bezel.media.child.mp3 import recordings
 from bezel.media.decoding import Decoder
 from bezel.media.formats import Format, Kind, format_of
 from bezel.media.limits import Limits
 from bezel.media.protocol import RefusedError
-from tests.media.samples import colours, encoded, recorded, tone, wav, webp
+from tests.media.samples import chunk, colours, encoded, png, recorded, tone, wav, webp
 
 CASES = int(os.environ.get("BEZEL_FUZZ_CASES", "2000")) // 40
 LIMITS = Limits(pixels=1 << 20, frames=20, audio_seconds=60, memory=256 << 20)
@@ -35,7 +36,12 @@ FILES = {
     "PNG": encoded(IMAGE, "PNG", exif=EXIF),
     "palette PNG": encoded(IMAGE.quantize(8), "PNG", transparency=1),
     "animated PNG": encoded(IMAGE, "PNG", save_all=True, append_images=[IMAGE.rotate(90)], duration=50),
+    "PNG animated for some": encoded(
+        IMAGE, "PNG", save_all=True, append_images=[IMAGE.rotate(90)], duration=50, default_image=True
+    ),
     "JPEG": encoded(IMAGE, "JPEG", exif=EXIF),
+    "few bits PNG": png(32, 24, chunk(b"tRNS", b"\0\2"), depth=2, colour=0, pixels=(b"\1" + bytes(range(8))) * 24),
+    "JPEG with restarts": encoded(IMAGE, "JPEG", restart_marker_blocks=2) + b"\xff\xd8\xff\xda a film",
     "progressive JPEG": encoded(IMAGE, "JPEG", progressive=True),
     "CMYK JPEG": encoded(IMAGE.convert("CMYK"), "JPEG"),
     "WEBP": encoded(IMAGE, "WEBP", exif=EXIF),
@@ -123,6 +129,9 @@ def test_headers_and_containers(name: str) -> None:
             if format.kind is Kind.PICTURE:
                 header = read_header(format, data, 20)
                 assert header.width > 0 and header.height > 0 and header.frames > 0
+            elif format is Format.MP3:
+                found = recordings(data)
+                assert 0 < sum(map(len, found)) <= len(data) + len(found) * 417, "a header each, at most"
             else:
                 assert len(whole(format, data)) == len(data)
         except RefusedError:

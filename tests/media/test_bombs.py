@@ -43,6 +43,10 @@ PICTURES: dict[str, tuple[Callable[[], bytes], type[MediaError]]] = {
     "no pixels, PNG": (lambda: png(0, 5), CorruptMediaError),
     "pixels, JPEG": (lambda: jpeg(65_500, 65_500), MediaTooLargeError),
     "scans, JPEG": (lambda: jpeg(6_000, 6_000, scans=10_000), CorruptMediaError),
+    "segments, JPEG": (lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * (8 << 20) + jpeg(9, 9)[2:], CorruptMediaError),
+    "padding, JPEG": (lambda: b"\xff\xd8" + b"\xff" * (32 << 20) + jpeg(9, 9)[2:], CorruptMediaError),
+    "segments of two scans, JPEG": (lambda: jpeg(9, 9, scans=1)[:-2] + b"\xff\xfe\0\2" * (8 << 20), CorruptMediaError),
+    "no end, JPEG": (lambda: jpeg(9, 9)[:-2] + b"\xff" * (32 << 20), CorruptMediaError),
     "pixels, WebP": (lambda: webp(1 << 24, 1 << 24), MediaTooLargeError),
     "canvas of an animated WebP": (lambda: webp(16_383, 16_383, frames=2), MediaTooLargeError),
     "frames, WebP": (lambda: webp(1, 1, frames=1_000_000), MediaTooLargeError),
@@ -72,6 +76,14 @@ PICTURES: dict[str, tuple[Callable[[], bytes], type[MediaError]]] = {
     ),
     "text that unfolds": (
         lambda: png(1, 1, chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(48 << 20), 9)), pixels=bytes(4)),
+        CorruptMediaError,
+    ),
+    "rows that are not there, frames of PNG": (
+        lambda: png(
+            *(2_000, 2_000, chunk(b"acTL", struct.pack(">II", 9, 0))),
+            *[chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 2_000, 2_000, 0, 0, 1, 10, 0, 0))] * 9,
+            pixels=bytes(99),
+        ),
         CorruptMediaError,
     ),
     "pixels that are not there": (lambda: png(7_000, 7_000, pixels=bytes(100)), CorruptMediaError),

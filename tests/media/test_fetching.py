@@ -82,6 +82,33 @@ def test_paths_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.Monkey
             fetch(source, files)
 
 
+@pytest.mark.parametrize("name", ["chart:1.png", "12:30.png", "file:a.png", "C:\\a.png", "a b://c.png"])
+def test_a_name_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "/" not in name:
+        Path(name).write_bytes(BODY)
+        assert fetch(name, Sources(files=True)) == BODY
+    with pytest.raises(MediaSourceError, match="paths are not read here"):
+        fetch(name, NOWHERE)
+
+
+@pytest.mark.parametrize("source", ["iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB" * 2_000, "some/folder/" * 20 + "a.png"])
+def test_a_long_path_is_not_repeated_in_whole(source: str) -> None:
+    with pytest.raises(MediaSourceError) as caught:
+        fetch(source, Sources(files=True))
+    assert source[:90] in str(caught.value) and len(str(caught.value)) < 200
+    assert ("base64" in str(caught.value)) == (len(source) > 9_000)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_a_folder_is_closed_again(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(MediaSourceError, match="not a file; name a picture"):
+            fetch(tmp_path, Sources(files=True))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for source in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "missing", Path("a\0b")):

@@ -24,6 +24,7 @@ from tests.media.samples import encoded, gif, recorded, tone, wav, webp
         (recorded(tone(8_000), 8_000, "MP3", "MPEG_LAYER_III"), Format.MP3, Kind.SOUND),
         (recorded(tone(48_000), 48_000, "MP3", "MPEG_LAYER_III"), Format.MP3, Kind.SOUND),
         (b"ID3\x04" + bytes(20), Format.MP3, Kind.SOUND),
+        (b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128) + b"fLaC", Format.FLAC, Kind.SOUND),
         (b"\x00\x00\x00\x1cftypM4A " + bytes(20), Format.MP4, Kind.VIDEO),
         (b"\x00\x00\x00\x14ftypqt  " + bytes(20), Format.MP4, Kind.VIDEO),
         (b"\x1aE\xdf\xa3" + bytes(20), Format.WEBM, Kind.VIDEO),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.errors import CorruptMediaError, InvalidRequestError, ModelFileError
 from bezel.media.images import PanAndScan, Preprocessing, crops, picture_of
 
 Image = pytest.importorskip("PIL.Image")
@@ -88,7 +88,11 @@ def test_means_and_deviations_come_from_the_checkpoint() -> None:
     image = drawn(50, 50)
     found = Preprocessing.from_hf({"image_mean": mean, "image_std": std}, 64)
     assert_same([pixels(found, picture_of(image))], seen(oracle(image_mean=mean, image_std=std), image))
-    for wrong in ({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"pan_and_scan_min_crop_size": "many"}):
+    for wrong in (
+        *({"image_mean": [1, 2]}, {"image_std": [1, 0, 1]}, {"image_mean": [float("nan")] * 3}),
+        *({"pan_and_scan_min_crop_size": "many"}, {"pan_and_scan_max_num_crops": 2.5}),
+        *({"pan_and_scan_min_crop_size": float("inf")}, {"pan_and_scan_min_ratio_to_activate": float("nan")}),
+    ):
         with pytest.raises(ModelFileError, match=next(iter(wrong))):
             Preprocessing.from_hf(wrong, 64)
 
@@ -137,6 +141,41 @@ def test_large_and_very_long_pictures_are_cropped_unasked(width: int, height: in
 def test_sixteen_bits_of_grey_become_eight() -> None:
     image = Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16))
     assert picture_of(image)[..., 0].ravel().tolist() == list(range(256))
+    wide = Image.fromarray(np.array([[-5, 0, 30_000, 65_535, 70_000]], np.int32))
+    assert wide.mode == "I" and picture_of(wide)[0, :, 1].tolist() == [0, 0, 117, 255, 255]
+    image.info["transparency"] = 257 * 9
+    assert picture_of(image)[0, 8:11, 0].tolist() == [8, 255, 10]
+
+
+def test_alpha_that_is_multiplied_already() -> None:
+    for mode in ("La", "RGBa"):
+        straight = drawn(7, 5, {"La": "LA", "RGBa": "RGBA"}[mode])
+        image = straight.convert(mode)
+        assert image.mode == mode
+        assert np.abs(picture_of(image).astype(int) - picture_of(straight).astype(int)).max() <= 2
+
+
+def test_floats_have_no_scale() -> None:
+    with pytest.raises(InvalidRequestError, match="an image of mode F"):
+        picture_of(Image.fromarray(np.zeros((2, 2), np.float32)))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_an_image_that_was_opened_from_a_cut_file(format: str) -> None:
+    file = io.BytesIO()
+    drawn(60, 40).save(file, format)
+    try:
+        image = Image.open(io.BytesIO(file.getvalue()[:-400]))
+    except OSError:
+        return  # Pillow has seen it
+    with pytest.raises(CorruptMediaError, match="an image"):
+        picture_of(image)
+
+
+def test_broken_exif_does_not_cost_the_picture() -> None:
+    image = drawn(6, 4)
+    image.info["exif"] = b"Exif\0\0no"
+    np.testing.assert_array_equal(picture_of(image), np.asarray(drawn(6, 4)))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])

@@ -23,8 +23,9 @@ from bezel.errors import (
     MediaTimeoutError,
     MediaTooLargeError,
 )
-from bezel.media import process
-from bezel.media.decoding import Decoder
+from bezel.media import decoding, process
+from bezel.media.decoding import Decoder, decode_image, shared_decoder
+from bezel.media.formats import Kind
 from bezel.media.limits import Limits
 from bezel.media.protocol import DECODINGS, READY, Answer, Tag
 from tests.media.samples import colours, encoded, tone, wav
@@ -297,6 +298,99 @@ def test_a_forked_process_starts_its_own_children(decoder: Decoder) -> None:
             os._exit(0 if good else 1)
     assert os.waitpid(forked, 0)[1] == 0
     assert decoder.image(SMALL).shape == (8, 8, 3) and child_of(decoder).process_id == mine
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_process_forked_while_a_thread_decodes_does_not_wait_for_it(decoder: Decoder) -> None:
+    held, done = threading.Event(), threading.Event()
+    one, shared = Decoder(children=1), shared_decoder()
+
+    def hold() -> None:
+        with one._room, one._lock, shared._lock, decoding._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    forked = os.fork()
+    if forked == 0:
+        signal.alarm(20)
+        good = False
+        try:
+            good = one.image(SMALL).shape == decode_image(SMALL).shape == (8, 8, 3)
+            one.close()
+            shared.close()
+        finally:
+            os._exit(0 if good else 1)
+    assert os.waitpid(forked, 0)[1] == 0
+    done.set()
+    thread.join()
+
+
+def test_children_of_many_limits_end() -> None:
+    asked = [Limits(seconds=20 + number) for number in range(decoding._MOST_SHARED)]
+    children = []
+    for limits in asked:
+        decode_image(SMALL, limits)
+        children.append(child_of(shared_decoder(limits)))
+    assert all(child.waits for child in children)
+    shared_decoder(asked[0])
+    busy = shared_decoder(asked[1])
+    with busy._child(Kind.PICTURE):
+        for number in range(len(asked)):
+            decode_image(SMALL, Limits(seconds=40 + number))
+        assert [child.waits for child in children] == [False, True] + [False] * (len(asked) - 2)
+        assert len(decoding._shared) == decoding._MOST_SHARED
+    busy.close()
+    for number in range(len(asked)):
+        shared_decoder(Limits(seconds=40 + number)).close()
+
+
+@on_linux
+def test_a_child_that_ended_is_taken_off_the_list_when_another_decoder_decodes(decoder: Decoder) -> None:
+    decoder.image(SMALL)
+    child = child_of(decoder).process_id
+    os.kill(child, signal.SIGKILL)
+    time.sleep(0.2)
+    assert Path(f"/proc/{child}").exists()
+    decode_image(SMALL)
+    assert not Path(f"/proc/{child}").exists() and decoder._idle == []
+
+
+def test_a_folder_that_was_deleted_is_no_matter(tmp_path: Path) -> None:
+    script = "import os, sys; from bezel.media.decoding import decode_image\nos.rmdir(os.getcwd())\n"
+    script += f"sys.path.insert(0, 'relative'); print(decode_image({SMALL!r}).shape)"
+    (tmp_path / "here").mkdir()
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "here", capture_output=True, timeout=60)
+    assert done.stdout.strip() == b"(8, 8, 3)", done
+
+
+@pytest.mark.parametrize("children", [0, -1, 65, 1.0, True, None])
+def test_children_are_a_number_in_range(children: object) -> None:
+    with pytest.raises(InvalidRequestError, match="children is"):
+        Decoder(children=children)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("per_second", ["2", 0, -1, float("nan"), float("inf"), True, 1j])
+def test_frames_a_second_are_a_number_in_range(decoder: Decoder, per_second: object) -> None:
+    with pytest.raises(InvalidRequestError, match="per_second is"):
+        decoder.frames(SMALL, per_second)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", ["chart.png", Path("chart.png"), None, memoryview(bytes(8)).cast("I")], ids=str)
+def test_a_file_is_bytes(decoder: Decoder, data: object) -> None:
+    with pytest.raises(InvalidRequestError, match="send its bytes"):
+        decoder.image(data)  # type: ignore[arg-type]
+    assert decoder.image(bytearray(SMALL)).shape == decoder.image(memoryview(SMALL)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["bytes", "pixels", "frames", "channels", "lowest_rate", "highest_rate", "memory"])
+def test_what_is_counted_is_whole(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name} is 8.0; it must be a whole number"):
+        Limits(**{name: 8.0})  # type: ignore[arg-type]
+    assert Limits(seconds=1.5, audio_seconds=2.5).seconds == 1.5
 
 
 @pytest.mark.parametrize("name", ["bytes", "pixels", "frames", "audio_seconds", "channels", "seconds", "memory"])

@@ -8,18 +8,18 @@ import json
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bezel.backends.endpoints import Endpoint
 from bezel.backends.interface import Request
+from bezel.backends.sources import file_bytes
 from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
-from bezel.media.fetching import Sources, fetch
-from bezel.media.formats import format_of
+from bezel.media.fetching import Sources
+from bezel.media.formats import PICTURES, SOUNDS, Kind, format_among
 from bezel.media.images import picture_of
 from bezel.text.messages import MediaPart, kind_of, media_of, normalise
 from bezel.text.tools import NamedTool
@@ -134,10 +134,9 @@ def _part(part: Mapping[str, Any], media: Any, sources: Sources) -> dict[str, An
 
 
 def _image(source: Any, sources: Sources) -> tuple[bytes, str]:
-    if isinstance(source, str | Path):
-        source = fetch(source, sources)
+    source = file_bytes(source, sources)
     if isinstance(source, bytes):
-        return source, format_of(source).name.lower()
+        return source, format_among(source, (Kind.PICTURE,), PICTURES).name.lower()
     from PIL import Image
 
     file = io.BytesIO()
@@ -146,10 +145,9 @@ def _image(source: Any, sources: Sources) -> tuple[bytes, str]:
 
 
 def _sound(source: Any, sources: Sources) -> tuple[bytes, str]:
-    if isinstance(source, str | Path):
-        source = fetch(source, sources)
+    source = file_bytes(source, sources)
     if isinstance(source, bytes):
-        return source, format_of(source).name.lower()
+        return source, format_among(source, (Kind.SOUND, Kind.VIDEO), SOUNDS).name.lower()
     if not isinstance(source, np.ndarray) or source.dtype != np.float32 or source.ndim != 1:
         raise InvalidRequestError(f"a sound is a {type(source).__name__}; send a path, bytes or float32 [samples]")
     file = io.BytesIO()

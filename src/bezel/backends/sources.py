@@ -19,7 +19,7 @@ def opened_image(source: Any, sources: Sources) -> Picture:
 
     Raises MediaError where it cannot be read or decoded, InvalidRequestError for what is no picture.
     """
-    source = _read(source, sources)
+    source = file_bytes(source, sources)
     return decode_image(source) if isinstance(source, bytes) else picture_of(source)
 
 
@@ -28,7 +28,7 @@ def opened_sound(source: Any, sources: Sources, rate: int, limits: Limits | None
 
     Raises MediaError where it cannot be read or decoded, InvalidRequestError for other arrays than float32 [samples].
     """
-    source = _read(source, sources, limits)
+    source = file_bytes(source, sources, limits)
     if isinstance(source, bytes):
         return decode_audio(source, limits, rate)
     if not isinstance(source, np.ndarray) or source.dtype != np.float32 or source.ndim != 1 or not len(source):
@@ -38,8 +38,11 @@ def opened_sound(source: Any, sources: Sources, rate: int, limits: Limits | None
     return source
 
 
-def _read(source: Any, sources: Sources, limits: Limits | None = None) -> Any:
-    """The bytes of a file that is named, held in memory, or open for reading; anything else as it is."""
+def file_bytes(source: Any, sources: Sources, limits: Limits | None = None) -> Any:
+    """The bytes of a file that is named, held in memory, or open for reading; anything else as it is.
+
+    Raises MediaError where it cannot be read.
+    """
     if isinstance(source, str | Path):
         return fetch(source, sources, limits)
     if hasattr(source, "read"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from bezel.backends.sources import file_bytes
 from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.media.decoding import decode_video
-from bezel.media.fetching import Sources, fetch
+from bezel.media.fetching import Sources
 from bezel.media.silences import pieces_of
 from bezel.text.messages import NO_VIDEO, is_video, parts_of
 
@@ -56,12 +56,12 @@ def _unfolded(part: Mapping[str, Any], where: str, sources: Sources, takes: Take
         raise InvalidRequestError(
             f"{where}: fps must be a number above 0 and at most {_MOST_PER_SECOND:g}, and sound true or false"
         )
-    video = decode_video(_data(part, where, sources), per_second=per_second, rate=takes.rate)
+    video = decode_video(_data(part, where, sources), per_second=per_second, rate=takes.rate if heard else None)
     found: list[dict[str, Any]] = []
     for picture, seconds in zip(video.frames.pictures, video.frames.seconds, strict=True):
         found.append({"type": "text", "text": f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"})
         found.append({"type": "image", "image": picture, "detail": "low"})
-    if heard and video.sound is not None and len(video.sound):
+    if video.sound is not None:
         if not takes.seconds:
             raise UnsupportedInputError(
                 f'{where} has sound, and this model does not hear; send "sound": false to show its frames alone '
@@ -75,8 +75,8 @@ def _unfolded(part: Mapping[str, Any], where: str, sources: Sources, takes: Take
 def _data(part: Mapping[str, Any], where: str, sources: Sources) -> bytes:
     source: Any = part.get(part["type"])
     source = source.get("url") if isinstance(source, Mapping) else source
-    if isinstance(source, str | Path) and str(source):
-        return fetch(source, sources)
-    if isinstance(source, bytes) and source:
-        return source
+    named = source is not None and not (isinstance(source, str) and not source)
+    data = file_bytes(source, sources) if named else None
+    if isinstance(data, bytes) and data:
+        return data
     raise InvalidRequestError(f"{where} names no video; send video with a path or bytes, or video_url with a url")

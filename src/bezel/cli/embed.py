@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
-from bezel.errors import InvalidRequestError
+from bezel.cli.piped import piped
 
 EMBEDS = "google/embeddinggemma-300m"
 
@@ -23,9 +22,7 @@ def embed(
     as_json: options.Json = False,
 ) -> None:
     """Print the embedding of each text: its numbers in a line."""
-    given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if not given:
-        raise InvalidRequestError('nothing to embed; write: bezel embed "your text"')
+    given = texts or [line for line in piped('bezel embed "your text"').splitlines() if line.strip()]
     from bezel.api import load
 
     found = load(model, level, threads=threads).embed(given, task, dimensions)

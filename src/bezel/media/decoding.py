@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from bezel.errors import (
     UnsupportedMediaError,
 )
 from bezel.media.failures import refusal
-from bezel.media.formats import PICTURES, SOUNDS, VIDEOS, Format, Kind, format_of
+from bezel.media.formats import PICTURES, SOUNDS, VIDEOS, Format, Kind, format_among
 from bezel.media.limits import Limits
 from bezel.media.process import Child
 from bezel.media.protocol import DECODINGS, EVERY, STILL, Answer, Request, Tag
@@ -33,6 +34,8 @@ Sound = NDArray[np.float32]
 """[samples], mono, in [-1, 1]."""
 
 _BAND = 1 << 18  # pixels that are read at a time
+_MOST_CHILDREN = 64
+_MOST_SHARED = 8  # decoders with limits of their own
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,21 @@ class Video:
 
 
 class Decoder:
-    """Children that wait for work: at most `children` decode at once, further callers wait. Safe from any thread."""
+    """Children that wait for work: at most `children` (1 to 64) decode at once, further callers wait.
+
+    Safe from any thread, and from any process that is forked. Raises InvalidRequestError for another number.
+    """
 
     def __init__(self, limits: Limits | None = None, children: int = 2) -> None:
+        if type(children) is not int or not 1 <= children <= _MOST_CHILDREN:
+            raise InvalidRequestError(f"children is {children!r}; ask for 1 to {_MOST_CHILDREN}")
         self.limits = limits or Limits()
-        self._room = threading.Semaphore(children)
-        self._lock = threading.Lock()
+        self._children = children
         self._idle: list[Child] = []
-        self._owner = os.getpid()
+        self._begin()
         weakref.finalize(self, _end, self._idle)  # also when the interpreter ends
+        with _lock:
+            _decoders.add(self)
 
     def image(self, data: bytes) -> Picture:
         """The only picture of a PNG, JPEG, WebP, GIF or BMP file, upright, what is transparent over white.
@@ -90,10 +99,14 @@ class Decoder:
             raise _nonsense()
         return sound
 
-    def video(self, data: bytes, per_second: float = 1.0, rate: int = 16_000) -> Video:
-        """`per_second` frames of an MP4, MOV or WebM file and its sound at `rate` Hz (bezel[av]). Raises as `image`."""
+    def video(self, data: bytes, per_second: float = 1.0, rate: int | None = 16_000) -> Video:
+        """`per_second` frames of an MP4, MOV or WebM file and its sound at `rate` Hz (bezel[av]). Raises as `image`.
+
+        With `rate` None the sound is left alone, whatever it is.
+        """
         format = self._format(data, (Kind.VIDEO,), VIDEOS)
-        results = self._decode(Request(format, _rate(rate), _per_second(per_second), len(data)), data)
+        hertz = 0 if rate is None else _rate(rate)
+        results = self._decode(Request(format, hertz, _per_second(per_second), len(data)), data)
         return Video(Frames(tuple(results.pictures), tuple(results.seconds)), results.sound)
 
     def close(self) -> None:
@@ -101,13 +114,27 @@ class Decoder:
         with self._lock:
             _end(self._idle)
 
+    def _begin(self) -> None:
+        """New locks, no children: a forked process lacks the threads that hold those, and did not start these."""
+        self._room = threading.Semaphore(self._children)
+        self._lock = threading.Lock()
+        while self._idle:
+            self._idle.pop().forget()
+
+    def _reap(self) -> None:
+        """End the children that have waited too long, which else stay on the system's list of processes."""
+        with self._lock:
+            for child in [child for child in self._idle if not child.waits]:
+                self._idle.remove(child)
+                child.end()
+
     def _format(self, data: bytes, kinds: tuple[Kind, ...], accepted: str) -> Format:
         """Refuse by size and first bytes, before any process has seen the file."""
+        if not isinstance(data, bytes | bytearray | memoryview) or memoryview(data).nbytes != len(data):
+            raise InvalidRequestError(f"a file is given as {type(data).__name__}; send its bytes, which `fetch` reads")
         if len(data) > self.limits.bytes:
             raise MediaTooLargeError(f"the file has {len(data):,} bytes; at most {self.limits.bytes:,} are read")
-        format = format_of(data)
-        if format.kind not in kinds:
-            raise UnsupportedMediaError(f"this is a {format.name} file; send {accepted} here")
+        format = format_among(data, kinds, accepted)
         if format.kind is Kind.VIDEO and find_spec("av") is None:
             raise UnsupportedMediaError(f"{format.name} files need the av library; run: pip install 'bezel[av]'")
         return format
@@ -139,16 +166,34 @@ class Decoder:
                 self._idle.append(child)
 
     def _take(self, kind: Kind) -> Child | None:
+        with _lock:
+            decoders = list(_decoders)
+        for decoder in decoders:
+            decoder._reap()
         with self._lock:
-            if self._owner != os.getpid():  # after a fork: these are the parent's
-                self._owner = os.getpid()
-                self._idle.clear()
-            for child in [child for child in self._idle if child.kind is kind]:
-                self._idle.remove(child)
-                if child.waits:
+            for child in self._idle:
+                if child.kind is kind:
+                    self._idle.remove(child)
                     return child
-                child.end()
         return None
+
+
+_lock = threading.RLock()
+_decoders: weakref.WeakSet[Decoder] = weakref.WeakSet()
+_shared: dict[Limits, Decoder] = {}
+"""Used last is last."""
+
+
+def _forked() -> None:
+    global _lock, _decoders
+    _lock = threading.RLock()
+    _decoders = weakref.WeakSet(_decoders)
+    for decoder in _decoders:
+        decoder._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _end(children: list[Child]) -> None:
@@ -227,22 +272,21 @@ def _rate(rate: int) -> int:
 
 
 def _per_second(wanted: float) -> float:
-    if not 0 < wanted <= 1_000:
+    if not isinstance(wanted, Real) or isinstance(wanted, bool) or not 0 < wanted <= 1_000:
         raise InvalidRequestError(f"per_second is {wanted!r}; ask for more than 0 and at most 1,000 frames a second")
-    return wanted
-
-
-_shared: dict[Limits, Decoder] = {}
-_shared_lock = threading.Lock()
+    return float(wanted)
 
 
 def shared_decoder(limits: Limits | None = None) -> Decoder:
-    """The decoder of this process for these limits."""
-    with _shared_lock:
-        limits = limits or Limits()
-        if limits not in _shared:
-            _shared[limits] = Decoder(limits)
-        return _shared[limits]
+    """The decoder of this process for these limits. Where there are many, children of the least recent end."""
+    limits = limits or Limits()
+    with _lock:
+        decoder = _shared.pop(limits, None) or Decoder(limits)
+        _shared[limits] = decoder
+        least = _shared.pop(next(iter(_shared))) if len(_shared) > _MOST_SHARED else None
+    if least is not None:
+        least.close()  # one that decodes goes on, and is no more when its caller has what it asked for
+    return decoder
 
 
 def decode_image(data: bytes, limits: Limits | None = None) -> Picture:
@@ -260,6 +304,8 @@ def decode_audio(data: bytes, limits: Limits | None = None, rate: int = 16_000) 
     return shared_decoder(limits).audio(data, rate)
 
 
-def decode_video(data: bytes, limits: Limits | None = None, per_second: float = 1.0, rate: int = 16_000) -> Video:
+def decode_video(
+    data: bytes, limits: Limits | None = None, per_second: float = 1.0, rate: int | None = 16_000
+) -> Video:
     """`Decoder.video` of the shared decoder."""
     return shared_decoder(limits).video(data, per_second, rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import errno
 import os
 import re
 import stat
@@ -13,6 +14,8 @@ from bezel.errors import InvalidRequestError, MediaSourceError, MediaTooLargeErr
 from bezel.media.limits import Limits
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_SCHEME = re.compile(r"data(?=:)|[a-z][a-z0-9+.-]+(?=://)", re.IGNORECASE)
+_SHOWN = 100  # characters of a path in an error
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,14 @@ class Sources:
 def fetch(source: str | Path, sources: Sources, limits: Limits | None = None) -> bytes:
     """The bytes that `source` names, at most `limits.bytes`.
 
-    A Path is a path; a string is a data URL, a web address, or else a path. Raises MediaSourceError for what is not
-    allowed or cannot be read, MediaTooLargeError and MediaTimeoutError.
+    A Path is a path; a string is a data URL, a web address, or else a path, which may hold colons. Raises
+    MediaSourceError for what is not allowed or cannot be read, MediaTooLargeError and MediaTimeoutError.
     """
     most = (limits or Limits()).bytes
     if isinstance(source, Path):
         return _file(source, sources, most)
-    scheme = source[:64].partition(":")[0].lower() if ":" in source[:64] else ""
+    found = _SCHEME.match(source[:64])
+    scheme = found[0].lower() if found else ""
     if scheme == "data":
         return _data_url(source, most)
     if scheme in ("http", "https"):
@@ -52,7 +56,7 @@ def fetch(source: str | Path, sources: Sources, limits: Limits | None = None) ->
         from bezel.media.web import Fetch  # HTTP and TLS are 5 MB that most processes never need
 
         return Fetch(sources, most).get(source)
-    if len(scheme) > 1 and scheme.isalnum() and "\\" not in source[:64]:
+    if scheme:
         raise MediaSourceError(f"{scheme}: addresses are not read; send a data URL with base64")
     return _file(Path(source), sources, most)
 
@@ -74,16 +78,28 @@ def _file(path: Path, sources: Sources, most: int) -> bytes:
     """A regular file. Devices, pipes and folders are refused without waiting for them."""
     if not sources.files:
         raise MediaSourceError("paths are not read here; send the file itself, as a data URL")
+    shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
     try:
-        handle = os.open(path.expanduser(), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(handle).st_mode)
-            data = file.read(most + 1) if regular else b""
+        data = _read(path.expanduser(), most + 1)
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise MediaSourceError(f"{path}: cannot be read ({reason})") from None
-    if not regular:
-        raise MediaSourceError(f"{path}: not a file; name a picture, sound or video")
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            reason = "too long for a path; write base64 as data:TYPE;base64,DATA"
+        raise MediaSourceError(f"{shown}: cannot be read ({reason})") from None
+    if data is None:
+        raise MediaSourceError(f"{shown}: not a file; name a picture, sound or video")
     if len(data) > most:
-        raise MediaTooLargeError(f"{path}: more than the {most:,} bytes that are read at most")
+        raise MediaTooLargeError(f"{shown}: more than the {most:,} bytes that are read at most")
     return data
+
+
+def _read(path: Path, most: int) -> bytes | None:
+    """The first bytes of a regular file, None of anything else. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, IntEnum
 
 from bezel.errors import UnsupportedMediaError
@@ -73,6 +74,8 @@ _STILLS_IN_MP4 = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "H
 def format_of(data: bytes) -> Format:
     """The format that the first bytes of `data` declare. Raises UnsupportedMediaError, naming what is read."""
     head = bytes(data[:LOOKED_AT])
+    if head.startswith(b"ID3") and data[_behind_tag(head) :][:4] == b"fLaC":
+        return Format.FLAC
     for start, format in _HEADS.items():
         if head.startswith(start):
             return format
@@ -85,6 +88,22 @@ def format_of(data: bytes) -> Format:
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08:  # layer III
         return Format.MP3
     raise UnsupportedMediaError(f"{_guess(head)}; send {PICTURES} as a picture, {SOUNDS} as sound, {VIDEOS} as video")
+
+
+def format_among(data: bytes, kinds: Collection[Kind], accepted: str) -> Format:
+    """The format of `data`, which must be of one of the kinds. UnsupportedMediaError, naming what is `accepted`."""
+    format = format_of(data)
+    if format.kind not in kinds:
+        raise UnsupportedMediaError(f"this is a {format.name} file; send {accepted} here")
+    return format
+
+
+def _behind_tag(head: bytes) -> int:
+    """Where an ID3 tag ends that a file begins with."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size
 
 
 def _guess(head: bytes) -> str:

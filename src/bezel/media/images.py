@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bezel.errors import InvalidRequestError, ModelFileError
+from bezel.errors import CorruptMediaError, InvalidRequestError, ModelFileError
+from bezel.media.modes import rgb
 
 Picture = NDArray[np.uint8]
 """[height, width, 3], RGB, upright."""
@@ -75,8 +77,9 @@ class Preprocessing:
         found = _resample(config, resample)
         given = {name: config.get(f"pan_and_scan_{name}") for name in PanAndScan.__dataclass_fields__}
         for name, value in given.items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-                raise ModelFileError(f"preprocessor_config: pan_and_scan_{name} is {value!r}; a positive number is due")
+            kinds, due = ((int, float), "number") if "ratio" in name else ((int,), "whole number")
+            if value is not None and (type(value) not in kinds or not 0 < value < math.inf):
+                raise ModelFileError(f"preprocessor_config: pan_and_scan_{name} is {value!r}; a positive {due} is due")
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         mean, std = _channels(config, "image_mean"), _channels(config, "image_std")
         return cls(size, mean, std, PanAndScan(**chosen), found)
@@ -117,7 +120,8 @@ def _resample(config: Mapping[str, Any], default: int) -> int:
 
 def _channels(config: Mapping[str, Any], name: str) -> tuple[float, ...]:
     values = config.get(name) or (0.5, 0.5, 0.5)
-    if not isinstance(values, list | tuple) or len(values) != 3 or not all(type(v) in (int, float) for v in values):
+    numbers = isinstance(values, list | tuple) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    if not numbers or len(values) != 3:
         raise ModelFileError(f"preprocessor_config: {name} is {values!r}; three numbers are due")
     if name == "image_std" and min(values) <= 0:
         raise ModelFileError(f"preprocessor_config: {name} is {values!r}; all must be positive")
@@ -144,11 +148,12 @@ def crops(picture: Picture, settings: PanAndScan) -> list[Picture]:
 
 
 def picture_of(image: Any) -> Picture:
-    """A PIL image of any mode, or uint8 [H, W], [H, W, 3] or [H, W, 4], as RGB: upright, transparency over white.
+    """A PIL image of any mode but F, or uint8 [H, W], [H, W, 3] or [H, W, 4], as RGB: upright, transparency over white.
 
-    InvalidRequestError for anything else, and for a picture without pixels.
+    InvalidRequestError for anything else, and for a picture without pixels; CorruptMediaError for an image that was
+    opened from a broken file.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
@@ -159,11 +164,24 @@ def picture_of(image: Any) -> Picture:
             raise InvalidRequestError(f"an image of {image.shape} has no pixels")
         image = Image.fromarray(np.ascontiguousarray(image))
     if not isinstance(image, Image.Image) or 0 in image.size:
-        raise InvalidRequestError(f"an image is a {type(image).__name__}; send a PIL image or a uint8 array")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "A" in image.getbands() or "a" in image.getbands() or image.info.get("transparency") is not None:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return np.array(image.convert("RGB"))
+        raise InvalidRequestError(
+            f"an image is a {type(image).__name__}; send a file's path or bytes, a PIL image or a uint8 array"
+        )
+    if image.mode == "F":
+        raise InvalidRequestError("an image of mode F has no white; scale it to 0 to 255 and convert it to L")
+    image = _loaded(image)
+    return np.array(rgb(image, image.info.get("transparency")))
+
+
+def _loaded(image: Any) -> Any:
+    """A PIL image upright and in memory, of which Image.open has read no more than the head."""
+    from PIL import ImageOps
+
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, struct.error):
+        raise CorruptMediaError("an image comes from a file that is broken or cut off; open the whole file") from None
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of broken EXIF, without which the picture is whole
+        return image.copy()

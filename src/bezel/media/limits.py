@@ -22,7 +22,7 @@ _LARGEST = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Raises InvalidRequestError for a limit that is no positive number, or beyond what can be meant."""
+    """Raises InvalidRequestError for what is no positive number, whole but for seconds, or beyond what can be meant."""
 
     bytes: int = 64 << 20
     """Of the file."""
@@ -44,9 +44,12 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, most = getattr(self, field.name), _LARGEST[field.name]
-            number = isinstance(value, int | float) and not isinstance(value, bool)
+            kind, due = (int, "a whole number ") if field.type == "int" else (int | float, "")
+            number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or not 0 < value <= most:
-                raise InvalidRequestError(f"limit {field.name} is {value!r}; it must be over 0 and at most {most:,}")
+                raise InvalidRequestError(
+                    f"limit {field.name} is {value!r}; it must be {due}over 0 and at most {most:,}"
+                )
         if self.lowest_rate > self.highest_rate:
             raise InvalidRequestError(
                 f"limits: lowest_rate {self.lowest_rate} is over highest_rate {self.highest_rate}"

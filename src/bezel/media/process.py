@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -36,13 +36,21 @@ _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 _SET = {"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+def _absolute(paths: Iterable[str]) -> Iterator[str]:
+    """Of paths, those that can be told: a child works in another folder, and this process's may have been deleted."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path:
+                yield os.path.abspath(path)
+
+
 class Child:
     """One process of one kind under fixed limits; one decoding at a time. Raises MediaError where it does not start."""
 
     def __init__(self, kind: Kind, limits: Limits) -> None:
         self.kind, self.limits = kind, limits
         self.decodings = 0
-        paths = [str(Path(__file__).parents[2]), *(os.path.abspath(path) for path in sys.path if path)]
+        paths = [str(Path(__file__).parents[2]), *_absolute(sys.path)]
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _CODE, json.dumps(paths), kind.value, json.dumps(asdict(limits))],
             stdin=subprocess.PIPE,
@@ -78,6 +86,14 @@ class Child:
         """Kill and wait; harmless where it has ended."""
         self._process.kill()
         self._process.wait()
+        self._close()
+
+    def forget(self) -> None:
+        """In a process that was forked: leave it to the other one, which started it."""
+        self._process.returncode = 0  # or Popen warns that it still runs
+        self._close()
+
+    def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

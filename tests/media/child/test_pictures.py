@@ -94,7 +94,12 @@ def test_a_transparent_colour_of_a_palette(format: str) -> None:
 
 @pytest.mark.parametrize(
     ("colour", "transparent", "depth", "pixel"),
-    [(0, (7,), 8, bytes([7, 8])), (2, (7, 7, 7), 8, bytes([7, 7, 7, 8, 8, 8]))],
+    [
+        (0, (7,), 8, bytes([7, 8])),
+        (2, (7, 7, 7), 8, bytes([7, 7, 7, 8, 8, 8])),
+        (2, (7, 7, 7), 16, bytes([0, 7] * 3 + [8, 7] * 3)),
+        (2, (0x700, 0x707, 0x7FF), 16, bytes([7, 0, 7, 7, 7, 255] + [8, 7] * 3)),
+    ],
 )
 def test_a_transparent_colour_without_a_palette(
     colour: int, transparent: tuple[int, ...], depth: int, pixel: bytes
@@ -102,6 +107,17 @@ def test_a_transparent_colour_without_a_palette(
     body = struct.pack(f">{len(transparent)}H", *transparent)
     found = decode_image(png(2, 1, chunk(b"tRNS", body), colour=colour, depth=depth, pixels=b"\0" + pixel))
     assert found.tolist() == [[[255] * 3, [8] * 3]]
+
+
+@pytest.mark.parametrize(("depth", "pixels"), [(1, b"\x40"), (2, b"\x1b"), (4, b"\x0f\x30"), (8, b"\x00\xff\x30")])
+def test_a_transparent_grey_of_few_bits(depth: int, pixels: bytes) -> None:
+    bits = "".join(f"{byte:08b}" for byte in pixels)
+    greys = [int(bits[place : place + depth], 2) for place in range(0, len(bits), depth)]
+    for grey in set(greys):
+        body = chunk(b"tRNS", struct.pack(">H", grey))
+        data = png(len(greys), 1, body, colour=0, depth=depth, pixels=b"\0" + pixels)
+        expected = [255 if other == grey else other * 255 // ((1 << depth) - 1) for other in greys]
+        assert decode_image(data)[0, :, 0].tolist() == expected
 
 
 def test_sixteen_bits_keep_their_high_byte() -> None:
@@ -181,6 +197,28 @@ def test_frames_of_animations(format: str) -> None:
     assert len(decode_frames(data, Limits(pixels=72)).pictures) == 3
 
 
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("milliseconds", [20, 30, 40, 70, 100])
+def test_as_many_frames_a_second_as_there_are(format: str, milliseconds: int) -> None:
+    shown = [Image.new("L", (2, 2), 12 * number) for number in range(20)]
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = encoded(shown[0], format, save_all=True, append_images=shown[1:], duration=milliseconds, **options)
+    found = decode_frames(data, per_second=1000 / milliseconds)
+    assert found.seconds == pytest.approx([number * milliseconds / 1000 for number in range(20)])
+    half = decode_frames(data, per_second=500 / milliseconds)
+    assert half.seconds == pytest.approx(found.seconds[::2])
+
+
+def test_the_only_frame_of_an_animation_with_another_picture() -> None:
+    head = struct.pack(">IIIIIHHBB", 0, 1, 1, 0, 0, 1, 10, 0, 0)
+    frame = [chunk(b"fcTL", head), chunk(b"fdAT", struct.pack(">I", 1) + zlib.compress(b"\0\2\2\2"))]
+    other = png(1, 1, chunk(b"acTL", struct.pack(">II", 1, 0)), pixels=b"\0\1\1\1")
+    data = other[:-12] + b"".join(frame) + other[-12:]
+    assert [picture.tolist() for picture in decode_frames(data).pictures] == [[[[2, 2, 2]]]]
+    assert [picture.tolist() for picture in decode_frames(data, per_second=5).pictures] == [[[[2, 2, 2]]]]
+    assert decode_image(data).tolist() == [[[1, 1, 1]]]
+
+
 def test_a_still_picture_is_one_frame() -> None:
     found = decode_frames(encoded(Image.fromarray(RGB), "PNG"))
     assert found.seconds == (0.0,) and far(found.pictures[0], RGB) == 0
@@ -247,3 +285,11 @@ def test_compressed_text_does_not_unfold() -> None:
     data = png(1, 1, text, pixels=bytes(4))
     with pytest.raises(CorruptMediaError):
         decode_image(data, Limits(memory=32 << 20))
+
+
+def test_little_memory_is_told_from_a_broken_file() -> None:
+    data = encoded(Image.new("RGB", (4000, 4000)), "WEBP", lossless=True)
+    with pytest.raises(MediaTooLargeError, match="memory"):
+        decode_image(data, Limits(memory=40 << 20, bytes=1 << 20))
+    with pytest.raises(CorruptMediaError, match="broken"):
+        decode_image(data[:40] + bytes(len(data) - 40))

@@ -104,6 +104,28 @@ def test_a_size_that_a_pipe_could_not_know() -> None:
         assert decode_audio(wav(samples, declared=unknown)).shape == (1_000,)
 
 
+def test_a_flac_that_was_written_to_a_pipe_does_not_know_its_length() -> None:
+    data = bytearray(WHOLE["FLAC PCM_16"])
+    whole = decode_audio(bytes(data))
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    assert np.array_equal(decode_audio(bytes(data)), whole)
+    with pytest.raises(MediaTooLargeError, match="longer"):
+        decode_audio(bytes(data), Limits(audio_seconds=0.5))
+
+
+def test_a_wav_whose_size_was_never_written_is_read_to_its_end() -> None:
+    samples = bytes(range(200)) * 10
+    assert decode_audio(wav(samples, declared=0)).shape == (1_000,)
+    with pytest.raises(CorruptMediaError, match="no samples"):
+        decode_audio(wav(b"LIST" + bytes(40), declared=0))
+
+
+def test_a_sample_from_which_none_is_made() -> None:
+    with pytest.raises(CorruptMediaError, match="no samples"):
+        decode_audio(recorded(tone(48_000, 1 / 48_000), 48_000, "WAV", "PCM_16"))
+
+
 def test_a_voice_note_without_the_mark_on_its_last_page() -> None:
     data = bytearray(WHOLE["OGG OPUS"])
     last = data.rindex(b"OggS")
@@ -144,17 +166,69 @@ def test_frames_of_mp3_between_tags_and_padding() -> None:
     assert np.array_equal(decode_audio(tagged), whole)
     with pytest.raises(CorruptMediaError, match="broken"):
         decode_audio(data + b"<script>")
-    with pytest.raises(UnsupportedMediaError, match="MP3"):
-        decode_audio(b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"fLaC" + bytes(100))
+    flac = WHOLE["FLAC PCM_16"]
+    assert np.array_equal(decode_audio(tagged[: 10 + 128] + flac), decode_audio(flac))
+
+
+def mp3(rate: int, seconds: float, channels: int = 1) -> bytes:
+    return recorded(tone(rate, seconds, channels), rate, "MP3", "MPEG_LAYER_III")
+
+
+def without_header(data: bytes) -> bytes:
+    """Frames behind the one that counts them."""
+    assert b"Xing" in data[:200] or b"Info" in data[:200]
+    return data[data.index(data[:2], 4) :]
+
+
+def without_second_frame(data: bytes) -> bytes:
+    second = data.index(data[:2], 4)
+    return data[:second] + data[data.index(data[:2], second + 4) :]
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (16_000, 2), (22_050, 1), (44_100, 2), (48_000, 1)])
+def test_an_mp3_whose_frames_nobody_counted_is_heard_to_its_end(rate: int, channels: int) -> None:
+    """Of frames at several bit rates libsndfile would guess the length from the first."""
+    samples = np.concatenate([np.zeros((2 * rate, channels), np.float32), tone(rate, 2.0, channels)])
+    data = recorded(samples, rate, "MP3", "MPEG_LAYER_III")
+    whole, bare = decode_audio(data), decode_audio(without_header(data))
+    assert len(bare) == pytest.approx(len(whole), abs=16_000 * 3_000 / rate)
+    at = len(whole) // 4 * 3
+    errors = [np.abs(bare[at + s : at + s + 800] - whole[at : at + 800]).max() for s in range(4_000)]
+    assert min(errors) < 0.02, "the same sound, a codec's delay later"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [mp3(16_000, 1.5), mp3(22_050, 1.5), mp3(16_000, 1.5, 2), without_header(mp3(16_000, 1.5))],
+    ids=["alike", "at another rate", "in stereo", "without a header"],
+)
+@pytest.mark.parametrize("between", [b"", b"TAG" + bytes(125), b"ID3\x04\x00\x00\x00\x00\x00\x10" + bytes(16)])
+def test_mp3s_that_were_joined_are_heard_to_their_end(second: bytes, between: bytes) -> None:
+    first = mp3(16_000, 1.0)
+    found = decode_audio(first + between + second)
+    alone = decode_audio(first)
+    assert np.array_equal(found[: len(alone)], alone)
+    assert len(found) == pytest.approx(40_000, abs=3_000)
+    with pytest.raises(CorruptMediaError, match="cut off"):
+        decode_audio(without_second_frame(first) + between + first)
+    with pytest.raises(MediaTooLargeError, match=r"longer than the 2 s"):
+        decode_audio(first + between + second, Limits(audio_seconds=2))
+
+
+def test_what_ends_an_mp3_besides_frames() -> None:
+    data = mp3(16_000, 0.5)
+    whole = decode_audio(data)
+    ape = b"APETAGEX" + struct.pack("<IIII8x", 2000, 40, 1, 1 << 29) + bytes(8) + b"APETAGEX" + bytes(24)
+    for tail in (b"\r\n", b"TAG+" + bytes(223), ape, b"LYRICSBEGINla la000012LYRICS200"):
+        assert np.array_equal(decode_audio(data + tail), whole)
+        assert len(decode_audio(data + tail + data)) > 1.8 * len(whole), "what follows a tag is heard"
 
 
 def test_a_frame_of_mp3_that_is_missing_is_noticed() -> None:
     data = recorded(tone(16_000, 3.0), 16_000, "MP3", "MPEG_LAYER_III")
     assert b"Xing" in data[:200] or b"Info" in data[:200]
-    second = data.index(data[:2], 4)
-    third = data.index(data[:2], second + 4)
     with pytest.raises(CorruptMediaError, match="cut off"):
-        decode_audio(data[:second] + data[third:])
+        decode_audio(without_second_frame(data))
 
 
 @pytest.mark.parametrize("rate", [0, 1, 3_999, 192_001, 0xFFFFFFFF])

@@ -1,4 +1,7 @@
-"""Whether the container of a sound or video is whole. Decoders play what is there and say nothing of the rest."""
+"""Whether the container of a sound or video is whole. Decoders play what is there and say nothing of the rest.
+
+MP3 has none (`mp3.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,8 @@ from bezel.media.formats import Format
 from bezel.media.protocol import Failure, RefusedError
 
 _UNKNOWN_WAV = 0x7FFFF000  # and above: programs that write to a pipe cannot know the size
+_BEHIND_WAV = (b"LIST", b"id3 ", b"ID3 ")  # chunks that may follow a recording without samples
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_MP3_KBITS = {  # layer III, by version
-    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_TAILS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 
 
@@ -24,6 +23,8 @@ def whole(format: Format, data: bytes) -> bytes:
     try:
         if format is Format.OGG:
             return _ended(data, _ogg(data))
+        if format is Format.WAV:
+            return _sized(data)
         if format in _CHECKS:
             _CHECKS[format](data)
         return data
@@ -31,15 +32,20 @@ def whole(format: Format, data: bytes) -> bytes:
         raise RefusedError(Failure.TRUNCATED) from None
 
 
-def _wav(data: bytes) -> None:
+def _sized(data: bytes) -> bytes:
+    """A WAV with the size of its samples: programs that write to a pipe, or are ended early, leave it at 0."""
     place = 12
     while True:
         name, size = struct.unpack_from("<4sI", data, place)
         if name == b"data":
             break
         place += 8 + size + (size & 1)
-    if size < _UNKNOWN_WAV and size > len(data) - place - 8:
+    held = len(data) - place - 8
+    if size == 0 and held and data[place + 8 : place + 12] not in _BEHIND_WAV:
+        return data[: place + 4] + struct.pack("<I", min(held, _UNKNOWN_WAV)) + data[place + 8 :]
+    if held < size < _UNKNOWN_WAV:
         raise RefusedError(Failure.TRUNCATED)
+    return data
 
 
 def _ogg(data: bytes) -> int:
@@ -79,62 +85,6 @@ def _ogg_sum(page: bytes) -> int:
     """Ogg's CRC, which is zlib's with the bits of bytes and of the sum reversed, and without its inversions."""
     mirrored = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
-
-
-def _mp3(data: bytes) -> None:
-    """Frames follow each other to the end or to tags, and there are as many as the first one says."""
-    place, frames, declared = 0, 0, None
-    while place < len(data):
-        if data[place] != 0xFF or len(data) - place < 4:
-            after = _mp3_tag(data, place)
-            if after is None:
-                raise RefusedError(Failure.CORRUPT if frames or not place else Failure.ENCODING)
-            place = after
-            continue
-        length = _mp3_frame(data, place)
-        if place + length > len(data):
-            raise RefusedError(Failure.TRUNCATED)
-        if frames == 0:
-            declared = _mp3_declared(data[place : place + length])
-        frames += 1
-        place += length
-    if frames == 0:
-        raise RefusedError(Failure.NO_SAMPLES)
-    if declared is not None and declared > frames - 1:
-        raise RefusedError(Failure.TRUNCATED)
-
-
-def _mp3_tag(data: bytes, place: int) -> int | None:
-    """Where the tag or padding that begins at `place` ends; None where there is none."""
-    if data.startswith(b"ID3", place):
-        size = 0
-        for byte in data[place + 6 : place + 10]:
-            size = size << 7 | byte & 0x7F
-        return place + 10 + size + (10 if data[place + 5] & 0x10 else 0)
-    if data.startswith(_MP3_TAILS, place):
-        return len(data)
-    rest = data[place:]
-    return len(data) - len(rest.lstrip(b"\x00")) if rest[:1] == b"\x00" else None
-
-
-def _mp3_frame(data: bytes, place: int) -> int:
-    """Bytes of the frame whose header stands at `place`."""
-    header = int.from_bytes(data[place : place + 4], "big")
-    version, halvings = {3: (1, 0), 2: (2, 1), 0: (2, 2)}.get(header >> 19 & 3, (0, 0))  # 1, 2 and 2.5
-    kbits, rate = header >> 12 & 15, header >> 10 & 3
-    if header >> 21 != 0x7FF or version == 0 or header >> 17 & 3 != 1 or kbits in (0, 15) or rate == 3:
-        raise RefusedError(Failure.CORRUPT)
-    hertz = (44100, 48000, 32000)[rate] >> halvings
-    return (144 if version == 1 else 72) * _MP3_KBITS[version][kbits] * 1000 // hertz + (header >> 9 & 1)
-
-
-def _mp3_declared(frame: bytes) -> int | None:
-    """Frames after this one, where it is a Xing or Info header that counts them."""
-    for name in (b"Xing", b"Info"):
-        place = frame.find(name, 4, 64)
-        if place > 0 and len(frame) >= place + 12 and frame[place + 7] & 1:
-            return int.from_bytes(frame[place + 8 : place + 12], "big")
-    return None
 
 
 def _mp4(data: bytes) -> None:
@@ -180,8 +130,6 @@ def _webm_number(data: bytes, place: int, keep: bool) -> tuple[int, int]:
 
 
 _CHECKS: dict[Format, Callable[[bytes], None]] = {
-    Format.WAV: _wav,
-    Format.MP3: _mp3,
     Format.MP4: _mp4,
     Format.WEBM: _webm,
 }

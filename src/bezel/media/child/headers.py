@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from bezel.media.formats import Format
 from bezel.media.protocol import Failure, RefusedError
 
 MOST_SCANS = 200  # of a progressive JPEG, each of which costs a pass over all pixels; encoders write about ten
+_MOST_SEGMENTS = 10_000  # of a JPEG; long profiles take hundreds
+_MOST_PADDING = 1 << 12  # bytes before a segment, which Pillow reads one by one
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # any other byte behind FF means nothing, or parts pixels
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = (0xC0, 0xC1)  # and coded by Huffman
 _BMP_UNPACKED = (0, 3, 6)  # plain, bit fields; run lengths are not read
 
 
@@ -19,6 +25,8 @@ class Header:
     width: int
     height: int
     frames: int = 1
+    end: int | None = None
+    """Of a JPEG of one scan: where its pixels end."""
 
 
 def read_header(format: Format, data: bytes, most_frames: int) -> Header:
@@ -37,33 +45,46 @@ def _png(data: bytes, most_frames: int) -> Header:
     length, name, width, height = struct.unpack_from(">I4sII", data, 8)
     if name != b"IHDR" or length != 13:
         raise RefusedError(Failure.CORRUPT)
-    frames, place = 1, 8
+    frames, place, palette = 1, 8, data[25] != 3
     while name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, place)
         (check,) = struct.unpack_from(">I", data, place + 8 + length)
         if name in (b"IDAT", b"fdAT") and zlib.crc32(memoryview(data)[place + 4 : place + 8 + length]) != check:
             raise RefusedError(Failure.CORRUPT)
+        palette = palette or name == b"PLTE"
         if name == b"acTL":
             (frames,) = struct.unpack_from(">I", data, place + 8)
         place += 12 + length
+    if not palette:
+        raise RefusedError(Failure.CORRUPT)
     return Header(width, height, max(1, frames))
 
 
 def _jpeg(data: bytes, most_frames: int) -> Header:
-    place = 2
-    while True:
-        while data[place] == 0xFF and data[place + 1] == 0xFF:  # padding
-            place += 1
-        mark, code, length = struct.unpack_from(">BBH", data, place)
-        if mark != 0xFF or length < 2 or code == 0xDA:
-            raise RefusedError(Failure.CORRUPT)
-        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, place + 5)
+    """Segments and scans are walked to the end of the picture. What is behind, such as a film, may hold anything."""
+    place, scans, alone = 2, 0, False
+    width = height = components = 0
+    sequential = False
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, place)
+        if found is None:
+            raise RefusedError(Failure.TRUNCATED)
+        if not scans and found.start() > place + _MOST_PADDING:
+            break
+        place, code = found.start(), data[found.start() + 1]
+        if alone or (scans and code == 0xD9):
+            return Header(width, height, end=place if alone else None)
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        if code in _FRAMES and not width:
+            height, width, components = struct.unpack_from(">HHB", data, place + 5)
+            sequential = code in _SEQUENTIAL
+        elif code == 0xDA:
+            scans += 1
+            alone = sequential and data[place + 4] == components
+        if code in (0xD8, 0xD9) or length < 2 or scans > (MOST_SCANS if width else 0):
             break
         place += 2 + length
-    if data.count(b"\xff\xda", place) > MOST_SCANS:
-        raise RefusedError(Failure.CORRUPT)
-    return Header(width, height)
+    raise RefusedError(Failure.CORRUPT)
 
 
 def _webp(data: bytes, most_frames: int) -> Header:

@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,10 @@ from typing import Any
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from bezel.media.child.headers import Header, read_header
+from bezel.media.child.rows import check_rows
 from bezel.media.formats import Format
 from bezel.media.limits import Limits
+from bezel.media.modes import rgb
 from bezel.media.protocol import EVERY, STILL, Answer, Failure, RefusedError, Request, Tag
 
 Send = Callable[[bytes], None]
@@ -27,9 +30,13 @@ _READERS: dict[Format, Any] = {
     Format.GIF: GifImagePlugin.GifImageFile,
     Format.BMP: BmpImagePlugin.BmpImageFile,
 }
+_BROKEN = (OSError, SyntaxError, ValueError, LookupError, TypeError, OverflowError, EOFError, struct.error, zlib.error)
 _ORIENTATION = 0x0112
 _BAND = 1 << 18  # pixels that are converted at a time
-_HIGH_BYTES = [value >> 8 for value in range(1 << 16)]
+_ROUNDING = 1e-6  # of the time between two frames that are wanted
+_NEEDED = {Format.WEBP: 16, Format.JPEG: 10}  # bytes a pixel at most, for libraries that do not tell what they lack
+# Behind a scan, in place of its end: bits that begin no code. At a mark, libjpeg fills what is missing with grey.
+_NO_PIXELS = b"\xff\x00" * 8
 _ = TiffImagePlugin
 
 
@@ -40,20 +47,18 @@ def decode(request: Request, data: bytes, limits: Limits, send: Send) -> None:
     _check(header, request, limits)
     Image.MAX_IMAGE_PIXELS = limits.pixels  # a second line: frames are measured again where they are allocated
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    pixels = 0
+    if header.end is not None:
+        data = data[: header.end] + _NO_PIXELS
     try:
         with _READERS[format](io.BytesIO(data)) as image:
             if image.size != (header.width, header.height) and format is not Format.GIF:
                 raise RefusedError(Failure.CORRUPT)
-            for frame, seconds in _frames(image, header.frames, request.pictures):
-                pixels += frame.width * frame.height
-                if pixels > limits.pixels:
-                    raise RefusedError(Failure.FRAMES, header.frames, frame.width * frame.height)
-                _send_frame(frame, format, seconds, send)
+            _send_frames(image, data, header, request, limits, send)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RefusedError(Failure.PIXELS, header.width, header.height) from None
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error):
-        raise RefusedError(Failure.CORRUPT) from None
+    except _BROKEN as error:
+        bytes(_NEEDED.get(format, 0) * header.width * header.height)  # MemoryError, where that was the matter
+        raise RefusedError(Failure.TRUNCATED if "truncated" in str(error) else Failure.CORRUPT) from None
 
 
 def _check(header: Header, request: Request, limits: Limits) -> None:
@@ -68,31 +73,60 @@ def _check(header: Header, request: Request, limits: Limits) -> None:
         raise RefusedError(Failure.FRAMES, header.frames, size)
 
 
+def _send_frames(image: Any, data: bytes, header: Header, request: Request, limits: Limits, send: Send) -> None:
+    format = Format(request.format)
+    pixels = 0
+    for frame, seconds in _frames(image, header.frames, request.pictures):
+        if format is Format.PNG and not pixels:
+            check_rows(frame, data)
+        pixels += frame.width * frame.height
+        if pixels > limits.pixels:
+            raise RefusedError(Failure.FRAMES, header.frames, frame.width * frame.height)
+        transparent = frame.info.get("transparency")
+        if format is Format.PNG:
+            transparent = _eight_bits(transparent, frame.mode, depth=data[24])
+        _send_frame(frame, format, seconds, transparent, send)
+
+
 def _frames(image: Any, count: int, per_second: float) -> Iterator[tuple[Any, float]]:
-    """Frames with the seconds at which they are shown: all, or those shown at multiples of 1 / per_second."""
-    first = 1 if getattr(image, "default_image", False) else 0  # PNG: shown where animations are not understood
+    """Frames with the seconds at which they are shown: all, or those shown at multiples of 1 / per_second.
+
+    Files count in milliseconds, whose sums are exact.
+    """
+    other = getattr(image, "default_image", False)  # PNG: shown where animations are not understood
+    first = 1 if other and per_second != STILL else 0
     began = 0.0
     due = 0
     for number in range(first, first + count):
-        if count > 1:
+        if number:
             image.seek(number)
         image.load()
-        ends = began + float(image.info.get("duration", 0) or 0) / 1000
+        ends = began + float(image.info.get("duration", 0) or 0)
+        past = math.ceil(ends * per_second / 1000 - _ROUNDING)  # multiples before its end
         if per_second <= 0 or count == 1:
-            yield image, began
-        elif due / per_second < ends or number == first:
-            yield image, began
-            due = max(due + 1, math.ceil(ends * per_second))
+            yield image, began / 1000
+        elif due < past or number == first:
+            yield image, began / 1000
+            due = max(due + 1, past)
         began = ends
 
 
-def _send_frame(image: Any, format: Format, seconds: float, send: Send) -> None:
+def _eight_bits(transparent: Any, mode: str, depth: int) -> Any:
+    """What a PNG says is transparent, on the scale of the pixels as Pillow has them."""
+    if isinstance(transparent, tuple) and depth == 16:
+        return tuple(value >> 8 for value in transparent)
+    if isinstance(transparent, int) and mode == "L" and depth in (2, 4):
+        return transparent * (255 // ((1 << depth) - 1))
+    return transparent
+
+
+def _send_frame(image: Any, format: Format, seconds: float, transparent: Any, send: Send) -> None:
     width, height = image.size
     orientation = _orientation(image) if format in (Format.JPEG, Format.PNG, Format.WEBP) else 1
     send(Answer(Tag.PICTURE, orientation, height, width, width * height * 3, seconds).pack())
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
-        send(_rgb(image.crop((0, top, width, min(top + rows, height)))))
+        send(rgb(image.crop((0, top, width, min(top + rows, height))), transparent).tobytes())
 
 
 def _orientation(image: Any) -> int:
@@ -102,32 +136,3 @@ def _orientation(image: Any) -> int:
     except Exception:
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _rgb(band: Any) -> bytes:
-    """Rows of RGB: the high byte of 16 bits, what is transparent over white. ICC profiles are not applied."""
-    transparency = band.info.get("transparency")
-    if band.mode.startswith("I"):
-        band = _narrowed(band.convert("I"), transparency)
-    elif transparency is not None and band.mode in ("1", "L", "RGB", "P"):
-        if isinstance(transparency, tuple) and max(transparency) > 255:
-            band.info["transparency"] = tuple(value >> 8 for value in transparency)
-        band = band.convert("RGBA")
-    if band.mode in ("LA", "PA", "La", "RGBa"):
-        band = band.convert("RGBA")
-    if band.mode == "RGBA":
-        band = Image.alpha_composite(Image.new("RGBA", band.size, (255, 255, 255, 255)), band)
-    if band.mode != "RGB":
-        band = band.convert("RGB")
-    rows: bytes = band.tobytes()
-    return rows
-
-
-def _narrowed(band: Any, transparency: Any) -> Any:
-    """16-bit grey as 8 bits, with what is transparent; Pillow's own conversion clips at 255."""
-    grey = band.point(_HIGH_BYTES, "L")
-    if not isinstance(transparency, int):
-        return grey
-    seen = [255] * (1 << 16)
-    seen[transparency & 0xFFFF] = 0
-    return Image.merge("LA", (grey, band.point(seen, "L")))

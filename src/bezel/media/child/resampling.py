@@ -12,41 +12,70 @@ from bezel.media.limits import Limits
 from bezel.media.protocol import Answer, Failure, RefusedError, Tag
 
 Floats = NDArray[np.float32]
+_ROUNDING = 1e-6  # seconds, of many sums
+_SILENCE = 1 << 16  # samples that are added at a time
 _LOUDEST = 100.0  # full scale is 1; floats far over it are no sound
 
 
-class Resampler:
-    """Blocks go in, SOUND answers go out. The mean of channels, by soxr at high quality, as librosa does."""
+class Output:
+    """One sound of a file: SOUND answers at `rate`, of at most as many seconds as the limits allow."""
 
-    def __init__(self, rate: int, wanted: int, limits: Limits, send: Callable[[bytes], None]) -> None:
-        self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ") if rate != wanted else None
-        self._left = int(limits.audio_seconds * rate)
+    def __init__(self, rate: int, limits: Limits, send: Callable[[bytes], None]) -> None:
+        self.rate = rate
+        self.seconds_left = limits.audio_seconds
+        """Of what the file holds."""
         self._send = send
         self._any = False
 
+    def take(self, seconds: float) -> None:
+        """So much more of the file was read. Raises RefusedError where it is too much."""
+        self.seconds_left -= seconds
+        if self.seconds_left < -_ROUNDING:
+            raise RefusedError(Failure.AUDIO_SECONDS)
+
+    def put(self, mono: Floats) -> None:
+        """Samples [frames] at `rate`."""
+        if len(mono):
+            self._any = True
+            raw = mono.astype("<f4", copy=False).tobytes()
+            self._send(Answer(Tag.SOUND, size=len(raw)).pack())
+            self._send(raw)
+
+    def end(self) -> None:
+        """Raises RefusedError where nothing came."""
+        if not self._any:
+            raise RefusedError(Failure.NO_SAMPLES)
+
+
+class Resampler:
+    """Blocks at `rate` go in and out at the output's: the mean of channels, by soxr at high quality, as in librosa."""
+
+    def __init__(self, rate: int, output: Output) -> None:
+        wanted = output.rate
+        self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ") if rate != wanted else None
+        self._rate, self._output = rate, output
+
     def add(self, block: Floats) -> None:
         """Samples [frames, channels]. Raises RefusedError where there are too many, or where they are no numbers."""
-        self._left -= len(block)
-        if self._left < 0:
-            raise RefusedError(Failure.AUDIO_SECONDS)
+        self._output.take(len(block) / self._rate)
         mono = block.mean(axis=1, dtype=np.float32)
         if not np.all(np.abs(mono) <= _LOUDEST):  # also false for NaN
             raise RefusedError(Failure.BAD_SAMPLES)
-        self._any |= len(mono) > 0
         self._put(mono, last=False)
 
+    def silence(self, seconds: float) -> None:
+        """Nothing, for so long. Raises RefusedError as `add` does."""
+        left = round(seconds * self._rate)
+        while left > 0:
+            self.add(np.zeros((min(left, _SILENCE), 1), np.float32))
+            left -= _SILENCE
+
     def end(self) -> None:
-        """Send what the filter still holds. Raises RefusedError where nothing came."""
-        if not self._any:
-            raise RefusedError(Failure.NO_SAMPLES)
+        """Send what the filter still holds."""
         self._put(np.zeros(0, np.float32), last=True)
 
     def _put(self, mono: Floats, last: bool) -> None:
-        out = self._stream.resample_chunk(mono, last=last) if self._stream else mono
-        if len(out):
-            raw = out.astype("<f4", copy=False).tobytes()
-            self._send(Answer(Tag.SOUND, size=len(raw)).pack())
-            self._send(raw)
+        self._output.put(self._stream.resample_chunk(mono, last=last) if self._stream else mono)
 
 
 def check_sound(rate: int, channels: int, limits: Limits) -> None:

@@ -12,7 +12,7 @@ import av.subtitles.stream  # PyAV imports it when a file is opened, which is to
 import numpy as np
 
 from bezel.media.child.containers import whole
-from bezel.media.child.resampling import Resampler, check_sound
+from bezel.media.child.resampling import Output, Resampler, check_sound
 from bezel.media.formats import Format
 from bezel.media.limits import Limits
 from bezel.media.protocol import STILL, Answer, Failure, RefusedError, Request, Tag
@@ -21,20 +21,25 @@ Send = Callable[[bytes], None]
 
 _DEMUXERS = {Format.MP4: "mov", Format.WEBM: "matroska"}
 _PICTURES = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "mpeg4"}
-_SOUNDS = {"aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "flac", "alac", "pcm_s16le", "pcm_s16be"}
+_PCM = {"pcm_u8", *(f"pcm_{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64") for order in ("le", "be"))}
+_SOUNDS = {"aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "flac", "alac", *_PCM}
+_EARLY = 0.01  # of the time between two wanted frames: clocks of files are rounded
+_TOGETHER = 0.05  # seconds that nobody hears or sees
 _TURNED = {0: 1, 90: 8, 180: 3, -180: 3, -90: 6, 270: 6}  # degrees against the clock that a frame is turned by: EXIF's
 
 av.logging.set_level(None)
 
 
 def decode(request: Request, data: bytes, limits: Limits, send: Send) -> None:
-    """PICTURE answers at `request.pictures` a second (none for STILL), SOUND answers at `request.rate`."""
+    """PICTURE answers at `request.pictures` a second (none for STILL), SOUND answers at `request.rate` (none for 0)."""
     format = Format(request.format)
     data = whole(format, data)
     try:
         if request.pictures != STILL:
             with _opened(data, format) as container:
                 _decode_pictures(container, request.pictures, limits, send)
+        if not request.rate:
+            return
         with _opened(data, format) as container:
             if container.streams.audio or request.pictures == STILL:
                 _decode_sound(container, request.rate, limits, send)
@@ -61,6 +66,27 @@ def _stream(container: Any, kind: str, names: set[str], missing: Failure) -> Any
     return stream
 
 
+class _Since:
+    """Times since a file's beginning, which its pictures and its sound share, as its player counts them.
+
+    A stream that begins a moment later, as for the sake of its codec, begins with it.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self._origin = None if container.start_time is None else container.start_time / av.time_base
+        self._any = False
+
+    def seconds(self, frame: Any, otherwise: float = 0.0) -> float:
+        """When a frame is due; `otherwise` where the file does not say."""
+        if frame.time is None:
+            return otherwise
+        at = float(frame.time)
+        if self._origin is None or (not self._any and at - self._origin < _TOGETHER):
+            self._origin = at
+        self._any = True
+        return at - self._origin
+
+
 def _seconds(stream: Any) -> float:
     return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
 
@@ -72,17 +98,16 @@ def _decode_pictures(container: Any, per_second: float, limits: Limits, send: Se
         raise RefusedError(Failure.PIXELS, width, height)
     if _seconds(stream) > limits.audio_seconds:
         raise RefusedError(Failure.AUDIO_SECONDS)
-    began: float | None = None
     due = sent = pixels = 0
+    since = _Since(container)
     for frame in container.decode(stream):
-        at = float(frame.time or 0.0)
-        began = at if began is None else began
-        at -= began
+        at = since.seconds(frame)
         if at > limits.audio_seconds:
             raise RefusedError(Failure.AUDIO_SECONDS)
-        if sent and at * per_second < due:
+        place = at * per_second + _EARLY
+        if sent and place < due:
             continue
-        sent, pixels, due = sent + 1, pixels + frame.width * frame.height, math.floor(at * per_second) + 1
+        sent, pixels, due = sent + 1, pixels + frame.width * frame.height, math.floor(place) + 1
         if sent > limits.frames or pixels > limits.pixels:
             raise RefusedError(Failure.FRAMES, sent, frame.width * frame.height)
         _send_frame(frame, at, send)
@@ -101,17 +126,23 @@ def _decode_sound(container: Any, rate: int, limits: Limits, send: Send) -> None
     stream = _stream(container, "audio", _SOUNDS, Failure.NO_SOUND)
     if _seconds(stream) > limits.audio_seconds:
         raise RefusedError(Failure.AUDIO_SECONDS)
-    resampler, opened = None, (0, 0)
+    resampler, opened, told = None, (0, 0), 0
+    output, since = Output(rate, limits, send), _Since(container)
     planar = av.AudioResampler(format="fltp")
     for frame in container.decode(stream):
         found = (frame.sample_rate, frame.layout.nb_channels)
         if resampler is None:
             check_sound(*found, limits)
-            resampler, opened = Resampler(frame.sample_rate, rate, limits, send), found
+            resampler, opened = Resampler(frame.sample_rate, output), found
         if found != opened:
             raise RefusedError(Failure.SEVERAL_STREAMS)
+        missing = since.seconds(frame, otherwise=told / frame.sample_rate) - told / frame.sample_rate
+        if missing > _TOGETHER:
+            resampler.silence(missing)
+            told += round(missing * frame.sample_rate)
+        told += frame.samples
         for floats in planar.resample(frame):
             resampler.add(np.asarray(floats.to_ndarray(), np.float32).T)
-    if resampler is None:
-        raise RefusedError(Failure.NO_SAMPLES)
-    resampler.end()
+    if resampler is not None:
+        resampler.end()
+    output.end()
