@@ -43,7 +43,7 @@ class ConstraintFailedError(BezelError, RuntimeError):
 class UnfinishedSpeechError(InvalidRequestError):
     """A model does not come to an end with a piece of a recording. `heard` (a Transcription): what it wrote before."""
 
-    def __init__(self, message: str, heard: Any) -> None:
+    def __init__(self, message: str, heard: Any = None) -> None:
         super().__init__(message)
         self.heard = heard
 

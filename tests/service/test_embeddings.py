@@ -33,7 +33,7 @@ def embeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.mark.parametrize("form", ["float", "base64", openai.omit])
 def test_texts_as_vectors(embeds: Live, form: str) -> None:
-    texts = ["one", "one two", *["many words here"] * 40]
+    texts, before = ["one", "one two", *["many words here"] * 40], len(embeds.log())
     found = embeds.openai.embeddings.create(model="embedder", input=texts, encoding_format=form)  # type: ignore[arg-type]
     expected = CountingEmbedder().embed(texts)
     for index, each in enumerate(found.data):
@@ -42,7 +42,7 @@ def test_texts_as_vectors(embeds: Live, form: str) -> None:
             row = np.frombuffer(base64.b64decode(row), "<f4").tolist()  # type: ignore[arg-type]
         assert each.index == index and row == expected[index].tolist()
     assert (found.usage.prompt_tokens, found.usage.total_tokens, found.object) == (123, 123, "list")
-    line = embeds.log(1)[-1]
+    line = embeds.log(before + 1)[-1]
     assert (line["model"], line["prompt_tokens"]) == ("embedder", 123) and len(line["content_sha256"]) == 64
 
 

@@ -39,6 +39,7 @@ CATALOGUE = {
     "context": Kind(400, _INVALID, "context_length_exceeded", "The request does not fit the context.", tells=True),
     "unsupported_input": Kind(400, _INVALID, "unsupported_input", "The model does not take this input.", tells=True),
     "media": Kind(400, _INVALID, "invalid_media", "A picture or sound cannot be used.", tells=True),
+    "speech": Kind(400, _INVALID, "invalid_media", "A part of the recording was not written down.", tells=True),
     "constraint": Kind(400, _INVALID, "invalid_constraint", "The answer's form cannot be followed.", tells=True),
     "unanswerable": Kind(
         400, _INVALID, "invalid_constraint", "No answer of this form was found; simplify it, or ask with another seed."
@@ -87,6 +88,7 @@ CAUSES: Mapping[type[bezel.BezelError], str] = {
     bezel.ToolError: "invalid",
     bezel.ConstraintError: "constraint",
     bezel.ConstraintFailedError: "unanswerable",
+    bezel.UnfinishedSpeechError: "speech",
     bezel.ContentBlockedError: "blocked",
     bezel.UnknownModelError: "no_model",
     bezel.ModelFileError: "unavailable",
