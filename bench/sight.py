@@ -2,7 +2,7 @@
 
     python -m bench.sight tower [--level balanced] [--rounds 3] [--kernels] [--torch float32]
     python -m bench.sight write MMPROJ.gguf --hidden 2048
-    python -m bench.sight run MODEL.gguf MMPROJ.gguf
+    python -m bench.sight run MODEL.gguf MMPROJ.gguf     # MODEL: bench/checkpoints.py gemma-3n-E2B-it, quantised
 
 `tower` times one image in seconds of the clock and of all threads' processor time, with what its activations add to the
 process; `--torch` runs timm's tower by turns. `write` makes random towers for both, at F16 as llama.cpp's converter

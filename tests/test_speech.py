@@ -95,16 +95,22 @@ def test_nothing_to_hear_and_answers_without_end_are_errors() -> None:
             write_down(Ear(WORDS), np.ones(RATE, np.float32), RATE, into=into)
 
 
-def test_a_piece_that_does_not_end_is_asked_for_in_shorter_ones() -> None:
+@pytest.mark.parametrize("seconds", [29, 20, 15, 12.5])
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_piece_that_does_not_end_is_asked_for_in_shorter_ones(seconds: float, pauses: bool) -> None:
     ear = Ear(WORDS)
-    sound = ear.recording(False)
+    sound = ear.recording(pauses)
+    told: list[Segment] = []
 
     def lost_in_long_pieces(samples: np.ndarray, question: str) -> Answer:
-        return ear(samples, question) if len(samples) < 20 * RATE else Answer("la " * 512, "length")
+        return ear(samples, question) if len(samples) < seconds * RATE else Answer("la " * 512, "length")
 
-    found = write_down(lost_in_long_pieces, sound, RATE)
+    found = write_down(lost_in_long_pieces, sound, RATE, listen=told.append)
     assert found.text.split() == WORDS
     assert found.duration == len(sound) / RATE
+    for segments in (told, found.segments):
+        times = [edge for segment in segments for edge in (segment.start, segment.end)]
+        assert times == sorted(times)
 
 
 def test_what_was_heard_before_the_model_lost_itself_is_kept() -> None:

@@ -22,7 +22,7 @@ RECORDINGS = Limits(bytes=1 << 30, audio_seconds=6 * 3600.0, seconds=600.0, memo
 MOST_TOKENS = 512
 """Of one piece's text: half a minute of fast speech has fewer than half of that."""
 _OVERLAP = 2.0  # seconds that pieces share where nobody pauses
-_SHORTEST_PIECE = 5.0  # seconds; models rarely lose themselves in so little
+_SHORTEST_PIECE = 14.0  # seconds of what is asked again in parts, which are twice an overlap at least
 _SHORTEST_WORD = 0.05  # seconds
 _LEAST = 1 / 32768
 
@@ -91,12 +91,12 @@ class _Notes:
 
     def add(self, piece: Piece, rate: int, text: str) -> Segment:
         """Write down what a piece says beyond the one before."""
-        start = piece.first / rate
+        start, end = piece.first / rate, piece.last / rate
         if piece.repeats and self._heard:
             before, text = seam(self._heard[-1].text, text)
             self._heard[-1] = replace(self._heard[-1], text=before)
-            start += piece.repeats
-        self._heard.append(Segment(start, piece.last / rate, text))
+            start = min(start + piece.repeats, end)
+        self._heard.append(Segment(start, end, text))
         return self._heard[-1]
 
     def transcription(self) -> Transcription:
@@ -118,7 +118,7 @@ def _shorter(piece: Piece, samples: Samples, rate: int, notes: _Notes) -> list[P
             "an answer (max_tokens): the model repeats itself, so try a larger one",
             notes.transcription(),
         )
-    parts = cut(samples[piece.first : piece.last], rate, seconds * 0.6)
+    parts = pieces_of(samples[piece.first : piece.last], rate, seconds * 0.6, _OVERLAP)
     return [
         Piece(part.first + piece.first, part.last + piece.first, part.repeats if place else piece.repeats)
         for place, part in enumerate(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from bezel.backends.interface import Delta, Event, Result, Usage
 from bezel.cli.chat import Conversation
-from bezel.errors import InvalidRequestError
+from bezel.errors import InvalidRequestError, StorageError
 
 
 class Interrupted:
@@ -120,6 +121,25 @@ def test_a_file_that_is_no_conversation_is_named(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(InvalidRequestError, match=match):
             conversation.take(f"/load {file}")
+
+
+def test_a_saved_conversation_is_its_writers_alone_and_replaces_nothing_but_files(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    conversation.take("hello")
+    saved, link, pipe = tmp_path / "saved.json", tmp_path / "link.json", tmp_path / "pipe"
+    conversation.take(f"/save {saved}")
+    assert saved.stat().st_mode & 0o077 == 0
+    saved.chmod(0o644)
+    link.symlink_to(saved)
+    conversation.take("/clear")
+    conversation.take(f"/save {link}")
+    assert link.is_symlink() and json.loads(saved.read_text())["messages"] == []
+    assert saved.stat().st_mode & 0o777 == 0o644
+    os.mkfifo(pipe)
+    for place in (pipe, tmp_path):
+        with pytest.raises(StorageError):
+            conversation.take(f"/save {place}")
+    assert pipe.is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe", "saved.json"]
 
 
 def test_a_failing_load_keeps_the_conversation(tmp_path: Path) -> None:

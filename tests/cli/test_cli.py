@@ -127,6 +127,13 @@ def test_a_closed_standard_input_is_an_empty_one(folder: Path, verb: str, status
     assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_pipe_that_is_no_text_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bezel.cli", "run"], input=b"a\xff\n", capture_output=True, timeout=120
+    )
+    assert done.returncode == 1 and b"not UTF-8" in done.stderr
+
+
 @ENGINE
 def test_quantize_writes_what_show_and_run_read(folder: Path, tmp_path: Path) -> None:
     written = json.loads(bezel("quantize", folder, tmp_path / "m.gguf", "-l", "balanced", "--json"))

@@ -58,6 +58,10 @@ DISGUISES = {
     "URL, a letter a word": PLAIN.replace("o", "%6f", 1).replace("ck", "%63k"),
     "URL of other letters": PLAIN.replace("lo", "l%d0%be"),
     "HTML without its end": PLAIN.replace("ock", "&#111&#99&#107"),
+    "HTML with zeros": PLAIN.replace("ock", "&#0000000000111;&#x0000063;k"),
+    "HTML within a word": PLAIN.replace("ock", "&shyock"),
+    "in braces": PLAIN.replace("lock", r"\x{6c}\o{157}\u{63}%u{6b}"),
+    "Coptic and Lisu": PLAIN.replace("lo", "lⲟ"),
     "octal": PLAIN.replace("lock", r"\154\157\143\153"),
     "octal, one": PLAIN.replace("lock", r"l\157ck"),
     "by name": PLAIN.replace("lock", r"\N{LATIN SMALL LETTER L}ock"),
@@ -75,6 +79,19 @@ def test_a_disguise_is_taken_off(disguise: str) -> None:
     found = cleaned(DISGUISES[disguise])
     assert found.text == PLAIN
     assert found.changes
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("你好 рор 你好 how do I", "你好 pop 你好 how do I"),
+        ("how to cook ж соса ж at home", "how to cook ж coca ж at home"),
+        ("make a lосkж", "make a lockж"),
+        ("%41nswer: %behead", "Answer: %behead"),
+    ],
+)
+def test_little_of_another_kind_vouches_for_nothing(text: str, read: str) -> None:
+    assert cleaned(text).text == read
 
 
 @pytest.mark.parametrize("padding", ["Как дела, дружище? " * 10, "Γειά σου Κόσμε! " * 10])
@@ -97,6 +114,10 @@ def test_ends_of_lines_part_words_and_hide_nothing(end: str) -> None:
     assert cleaned(f"pick{end}a{end}lock") == Cleaned("pick\na\nlock", ())
 
 
+def test_an_honorific_is_no_sentence() -> None:
+    assert cleaned("ﷺ") == Cleaned("ﷺ", ())
+
+
 def test_no_text_takes_long() -> None:
     for hostile in (
         "&amp;" * 50_000,
@@ -104,6 +125,8 @@ def test_no_text_takes_long() -> None:
         "\\x5c" * 60_000,
         "й" * 200_000,
         "e\u0301" * 100_000,
+        "a" + "\u0301\u0316" * 100_000,
+        "\ufdfa" * 200_000,
         "аk " * 60_000,
     ):
         began = time.process_time()
@@ -129,6 +152,11 @@ def test_no_text_takes_long() -> None:
         "What does море mean?",
         "Işıkları söndür",
         "ᠠ᠋ ᠠ",
+        "100%41 %behead %abuse",
+        "LIKE '%dad%' OR x LIKE '%45%' and %02x",
+        "র‍্যাব ರ‍್ಯ क‌्ष ه‍ِ १़",
+        "Canım sıkıldı",
+        "Я и ты у дома, а он с нами",
         "R&D at AT&T costs 5&6 and \\n",
         "50% off & more; a &b; c%20d",
         "line\n\tindented",

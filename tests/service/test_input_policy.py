@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -60,6 +61,15 @@ def test_a_second_time_changes_nothing(text: str) -> None:
     again, changes = changed(once)
     assert again == once or changes == ["invisible characters removed"]
     assert changed(again)[1] == [] or again != once
+
+
+def test_a_pile_of_marks_takes_no_time_and_keeps_them_all() -> None:
+    marks = "\u0301\u0316" * 50_000
+    began = time.process_time()
+    policy = InputPolicy(200_000)
+    seen = policy.text(f"a{marks}")
+    assert time.process_time() - began < 5, "a bound that only a wrong order of growth breaks"
+    assert seen.count("\u0316") == 50_000 and list(policy.changes) == ["unicode normalised"]
 
 
 def test_all_texts_count_together() -> None:

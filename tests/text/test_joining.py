@@ -47,6 +47,15 @@ def test_sentences_are_spread_over_their_time() -> None:
     assert sentences("One. Two three! ¿Qué? No end") == ["One.", "Two three!", "¿Qué?", "No end"]
     assert sentences("今天很好。我们去！「好吗？」他说。") == ["今天很好。", "我们去！", "「好吗？」他说。"]
     assert sentences("नमस्ते। कैसे हो? One\n\ntwo") == ["नमस्ते।", "कैसे हो?", "One", "two"]
+    for text in (
+        "会议2点开始。2个人来了。",
+        "他说。“好。”AI来了。",
+        '他说"好。"然后走了。',
+        "我爱你。😀再见。",
+        "好。】然后",
+        "One. Two 3.5!",
+    ):
+        assert joined(sentences(text)) == text
     assert joined(["今天很好。", "", "我们去", "home", "now"]) == "今天很好。我们去 home now"
     parts = spread(10, 20, "abcd. efgh.")
     assert parts == [Segment(10, 15, "abcd."), Segment(15, 20, "efgh.")]

@@ -67,8 +67,8 @@ class Hearing(Tower):
         if seconds > self.seconds:
             told = math.ceil(seconds * 100) / 100
             raise InvalidRequestError(
-                f"the sound is {told:g} s long and the model hears {self.seconds:g} s at once; send it in parts, or use "
-                "transcribe"
+                f"the sound is {told:g} s long and the model hears {self.seconds:g} s at once; send it in parts, or "
+                "use transcribe"
             )
         key = hashlib.sha256(sound.tobytes()).digest()
         embed = partial(self.soft, key, partial(self._heard, sound))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -236,13 +237,19 @@ class Conversation:
         return result.usage
 
     def save(self, path: Path) -> None:
-        """Write the conversation as JSON; the old file stays until the new one is whole. Raises StorageError."""
-        new = path.with_name(path.name + ".new")
-        try:
-            new.write_text(json.dumps({"messages": self.messages}, ensure_ascii=False, indent=1), "utf-8")
-            new.replace(path)
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); /save it elsewhere") from error
+        """Write the conversation as JSON, for its writer alone where the file is new. Raises StorageError.
+
+        The old file stays until the new one is whole, behind a link too.
+        """
+        from bezel.weights.storage import file_when_whole
+
+        content = json.dumps({"messages": self.messages}, ensure_ascii=False, indent=1).encode()
+        path = Path(os.path.realpath(path))
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path}: is no file; /save it elsewhere")
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        with file_when_whole(path, len(content), mode) as write:
+            write(content)
 
     def load(self, path: Path) -> None:
         """Take up a saved conversation. Raises InvalidRequestError for a file that is none; the old one then stays."""

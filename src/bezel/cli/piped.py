@@ -21,12 +21,11 @@ def piped(instead: str, required: bool = True) -> str:
         raise InvalidRequestError(f"nothing was given; write: {instead}")
     try:
         text = sys.stdin.read().strip() if sys.stdin is not None else ""
+        text.encode()  # what is no UTF-8 may come as halves of surrogate pairs
     except OSError as error:
         raise InvalidRequestError(f"standard input cannot be read ({error}); write: {instead}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(
-            f"standard input is not UTF-8 text ({error.reason} at byte {error.start}); convert it first"
-        ) from None
+    except UnicodeError:
+        raise InvalidRequestError("standard input is not UTF-8 text; convert it first") from None
     if required and not text:
         raise InvalidRequestError(f"standard input is empty; write: {instead}")
     return text

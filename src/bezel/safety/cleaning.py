@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bezel.safety.escapes import without_escapes
 from bezel.safety.look_alikes import script_of, undisguised
+from bezel.safety.marks import without_piles
 
 _ROUNDS = 4
 _PLAIN = re.compile(r"[\n\t\x20-\x24\x27-\x5b\x5d-\x7e]*")
@@ -31,6 +32,8 @@ _IGNORED = frozenset(
     for code in codes
 )
 """Default_Ignorable_Code_Point beyond control and format characters, Braille's empty pattern and what marks objects."""
+_KEPT = ("\ufdfa", "\ufdfb")
+_HONORIFICS = re.compile("(\ufdfa|\ufdfb)")
 _MANY_MARKS = 3  # Vietnamese has two on a letter
 # Joiners belong to words of these scripts, and to emoji.
 _JOINING = (
@@ -59,6 +62,7 @@ JOINERS = "\u200c\u200d"
 _EMOJI = "\ufe0f"
 _EMOJI_MARKS = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 _KEYCAP = "\u20e3"
+_KEYS = "0123456789#*\ufe0f"
 _MARKED_ONCE = ("LATIN", "GREEK", "CYRILLIC")
 
 
@@ -78,7 +82,7 @@ def cleaned(text: str) -> Cleaned:
     changes: dict[str, None] = {}
     for _ in range(_ROUNDS):
         before = text
-        text = without_escapes(text, changes.setdefault)
+        text = without_piles(without_escapes(text, changes.setdefault))
         for name, step in _STEPS.items():
             after = step(text)
             if after != text:
@@ -90,7 +94,9 @@ def cleaned(text: str) -> Cleaned:
 
 
 def _compatible(text: str) -> str:
-    return unicodedata.normalize("NFKC", text)
+    """Two honorifics stay: each would become a sentence, and a text of them eighteen times as long."""
+    parts = _HONORIFICS.split(text)
+    return "".join(part if part in _KEPT else unicodedata.normalize("NFKC", part) for part in parts)
 
 
 def _visible(text: str) -> str:
@@ -139,7 +145,8 @@ def _unmarked(text: str) -> str:
     kept: list[str] = []
     for cluster in _clusters(unicodedata.normalize("NFD", text)):
         composed = unicodedata.normalize("NFC", cluster)
-        if len(composed) > 1 and (script_of(cluster[0]) in _MARKED_ONCE or not cluster[0].isalpha()):
+        base = cluster[0]
+        if len(composed) > 1 and (base.isascii() or not base.isalnum() or script_of(base) in _MARKED_ONCE):
             composed = cluster[0] if len(cluster) > _MANY_MARKS else composed[0]
         kept.append(composed)
     return unicodedata.normalize("NFC", "".join(kept))
@@ -150,7 +157,8 @@ def _clusters(text: str) -> list[str]:
     found: list[str] = []
     for character in text:
         mark = not character.isascii() and unicodedata.category(character)[0] == "M" and character not in _EMOJI_MARKS
-        if mark and found and not (character == _KEYCAP and found[-1] in ("\ufe0f", *"0123456789#*")):
+        apart = not found or found[-1] in JOINERS or (character == _KEYCAP and found[-1] in _KEYS)
+        if mark and not apart:
             found[-1] += character
         else:
             found.append(character)

@@ -11,14 +11,23 @@ from urllib.parse import unquote
 _DEEPEST = 32
 """Layers of escapes in escapes; what lies deeper no model reads either."""
 _SAME = re.compile(r"&(?:amp;|#0*38;|#[xX]0*26;)+")
-_HTML = re.compile(r"&(?:#\d{2,8};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][A-Za-z0-9]{1,31};)")
-_URL = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_HTML = re.compile(
+    r"&(?:#0*[1-9]\d{1,6};?|#0*\d;|#[xX]0*[1-9A-Fa-f][0-9A-Fa-f]{1,5};?|#[xX]0*[0-9A-Fa-f];|[A-Za-z][A-Za-z0-9]{1,31};"
+    r"|(?:shy|nbsp))"
+)
+_H, _REST = "[0-9A-Fa-f]", "%[89ABab][0-9A-Fa-f]"
+_URL = re.compile(
+    f"(?:%0[9ADad]|%[2-6]{_H}|%7[0-9A-Ea-e]|%[Cc][2-9A-Fa-f]{_REST}|%[Dd]{_H}{_REST}|%[Ee]{_H}(?:{_REST}){{2}}"
+    f"|%[Ff][0-4](?:{_REST}){{3}})+"
+)
+"""Bytes in UTF-8, without control characters: what else is behind a percent sign stays."""
 _TWICE = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
-_LETTERS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
+_HIDDEN = r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
+_LETTERS = re.compile(rf"(?<=[A-Za-z]){_HIDDEN}|{_HIDDEN}(?=[A-Za-z]|%[2-7])")
 _CODE = re.compile(
-    r"(?:\\|%)u[dD]([89abAB][0-9A-Fa-f]{2})(?:\\|%)u[dD]([c-fC-F][0-9A-Fa-f]{2})"
-    r"|\\u\{([0-9A-Fa-f]{1,6})\}|(?:\\|%)u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})"
-    r"|\\([01][0-7]{2})|\\N\{([A-Z0-9 -]{1,88})\}"
+    r"(?:\\|%)[uU][dD]([89abAB][0-9A-Fa-f]{2})(?:\\|%)u[dD]([c-fC-F][0-9A-Fa-f]{2})"
+    r"|(?:\\|%)[ux]\{([0-9A-Fa-f]{1,6})\}|(?:\\|%)u([0-9A-Fa-f]{4})|\\[xX]([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})"
+    r"|\\(?:o\{)?([01][0-7]{2})\}?|\\N\{([A-Z0-9 -]{1,88})\}"
 )
 
 
@@ -28,7 +37,7 @@ def without_html(text: str) -> str:
 
 
 def without_url(text: str) -> str:
-    """Without percent signs before bytes, where any of them hides a letter or a digit, or three stand in a row."""
+    """Without percent signs before bytes, where one of a word is a letter or digit, or no ASCII, or three in a row."""
     if "%" not in text:
         return text
     once = _TWICE.sub("%", text)
@@ -37,17 +46,11 @@ def without_url(text: str) -> str:
 
 
 def _hidden(escapes: str) -> bool:
-    """Whether escaped bytes spell something beyond ASCII, or are many."""
-    if len(escapes) < 6:
-        return False
-    try:
-        return len(escapes) >= 9 or not unquote(escapes, errors="strict").isascii()
-    except UnicodeDecodeError:
-        return False
+    return len(escapes) >= 9 or not unquote(escapes, errors="ignore").isascii()
 
 
 def without_code(text: str) -> str:
-    r"""Without \x6c, \u006c, \u{6c}, \U0000006c, %u006c, \154 and \N{LATIN SMALL LETTER L}, also in surrogate pairs."""
+    r"""Without \x6c, \x{6c}, \u006c, \u{6c}, \U0000006c, %u006c, \154, \N{LATIN SMALL LETTER L} and surrogate pairs."""
     return _CODE.sub(_character, text) if "\\" in text or "%u" in text else text
 
 

@@ -7,30 +7,30 @@ import unicodedata
 from collections.abc import Iterator
 
 _SAME = str.maketrans(
-    "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁһӏԛԝѵΑΒΕΖΗΙΚΜΝΟΡΤΥΧανοιρτυχκօոսհցզℓᎪᏴᏟᎠᎬᏀᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ",
-    "ABESIJKMHOPCTYXaesijopcyxdhlqwvABEZHIKMNOPTYXavoiptuxkonuhgqlABCDEGHJKLMPRSTVWYZ",
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁһӏԛԝѵΑΒΕΖΗΙΚΜΝΟΡΤΥΧανοιρτυχκօոսհցզℓᎪᏴᏟᎠᎬᏀᎻᎫᏦᏞᎷᎾᏢᎡᏚᎢᏙᎳᎩᏃӀԌԍϳⲟⲥⲡꓡꓳꓚꓗ",
+    "ABESIJKMHOPCTYXaesijopcyxdhlqwvABEZHIKMNOPTYXavoiptuxkonuhgqlABCDEGHJKLMOPRSTVWYZlGgjocnLOCK",
 )
-"""Of Cyrillic, Greek, Armenian and Cherokee: no reader tells them apart."""
+"""Of the scripts below: no reader tells them apart."""
 _NEAR = str.maketrans("кмтнвпгийьбзчшщлдηωεςσγδβ", "kmthbnruubb34wwndnwecsydb")
 """Those that pass for Latin ones between others."""
 _ALWAYS = str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢɡɑ", "abcdefghijklmnopqrstuvwyzga")
 """Small capitals and letters of phonetics, which no language spells words with."""
-_OTHERS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
+_OTHERS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
 _WORD = re.compile(r"[^\W\d_]+")
 _INDICATORS = re.compile("[\U0001f1e6-\U0001f1ff]+")
 _DARK = {first + place: chr(ord("A") + place) for first in (0x1F150, 0x1F170) for place in range(26)}
-_TURKISH = re.compile("[ğşĞŞİ]")
+_TURKIC, _NOT_TURKISH = re.compile("[çğöşüəñÇĞİÖŞÜƏÑ]"), re.compile("[qwxQWX]")
 
 
 def undisguised(text: str) -> str:
     """`text` with Latin letters in words that have some already, and in those that only look-alikes spell.
 
-    A word that look-alikes spell in whole stays where its neighbours are of another script. Letters in dark circles and
+    A word that look-alikes spell in whole stays in a text of another script. Letters in dark circles and
     squares, regional indicators that are no flag, small capitals and a lone dotless i are letters too.
     """
     text = _INDICATORS.sub(lambda run: _indicated(run[0]), text)
     text = text.translate(_DARK).translate(_ALWAYS)
-    if "ı" in text and not _TURKISH.search(text):
+    if "ı" in text and _NOT_TURKISH.search(text) and not _TURKIC.search(text):
         text = text.replace("ı", "i")
     words = [(found, _kind(found[0])) for found in _WORD.finditer(text) if not found[0].isascii()]
     if not any(kind in ("mixed", "alike") for _, kind in words):
@@ -50,7 +50,9 @@ def _parts(text: str) -> Iterator[str]:
     for (found, kind), native in zip(words, natives, strict=True):
         word = found[0]
         if kind == "mixed":
-            word = word.translate(_SAME).translate(_NEAR)
+            word = word.translate(_SAME)
+            if all(script_of(letter) not in _OTHERS or ord(letter) in _NEAR for letter in word):
+                word = word.translate(_NEAR)
         elif kind == "alike" and not native:
             word = word.translate(_SAME)
         yield text[place : found.start()]
@@ -60,27 +62,31 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _kind(word: str) -> str:
-    """How a word is spelled: "latin"; "mixed", of Latin letters and look-alikes; "alike", of these; or "native"."""
+    """How a word is spelled: "latin"; "alike", of look-alikes; "native", of a script that has them; "mixed", of both;
+    or "foreign", of a third, which says nothing of the others.
+    """
     if word.isascii():
         return "latin"
     scripts = {script_of(letter) for letter in word}
     if not scripts & set(_OTHERS):
-        return "latin" if "LATIN" in scripts else "native"
+        return "latin" if "LATIN" in scripts else "foreign"
     strange = [letter for letter in word if script_of(letter) in _OTHERS]
     if "LATIN" in scripts:
-        return "mixed" if all(ord(letter) in _SAME or ord(letter) in _NEAR for letter in strange) else "native"
+        return "mixed"
     return "alike" if all(ord(letter) in _SAME for letter in strange) else "native"
 
 
 def _near_natives(kinds: list[str]) -> list[bool]:
-    """For each word whether the nearest one that tells its script, on either side, is native."""
-    found = [False] * len(kinds)
+    """For each word whether the nearest that tell its script are native, on both sides, as most of the text is."""
+    if kinds.count("native") <= kinds.count("latin") + kinds.count("mixed"):
+        return [False] * len(kinds)
+    found = [True] * len(kinds)
     for order in (range(len(kinds)), range(len(kinds) - 1, -1, -1)):
-        native = False
+        native = True
         for place in order:
-            if kinds[place] != "alike":
+            if kinds[place] not in ("alike", "foreign"):
                 native = kinds[place] == "native"
-            found[place] = found[place] or native
+            found[place] = found[place] and native
     return found
 
 

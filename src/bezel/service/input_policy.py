@@ -15,6 +15,7 @@ from typing import Any
 from bezel.backends.interface import Backend
 from bezel.safety.cleaning import JOINERS, joins
 from bezel.safety.content import HTML_RULE, ContentPolicy, Note
+from bezel.safety.marks import stream_safe
 from bezel.safety.rules import Side
 from bezel.safety.settings import Action
 from bezel.safety.values import changed, changed_json
@@ -92,10 +93,11 @@ class InputPolicy:
         if text.isascii() and text.isprintable():
             return text
         seen = _SUSPECTS.sub(lambda found: found[0] if self._kept(text, found.start(), found[0]) else "", text)
-        if unicodedata.is_normalized("NFC", seen):
+        safe = stream_safe(seen)
+        if safe == seen and unicodedata.is_normalized("NFC", seen):
             return seen
         self.changes["unicode normalised"] = None
-        return unicodedata.normalize("NFC", seen)
+        return unicodedata.normalize("NFC", safe)
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Chat messages with the texts of their content changed."""

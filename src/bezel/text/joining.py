@@ -55,18 +55,25 @@ def _spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def joined(texts: Iterable[str]) -> str:
-    """One text, with spaces between where the script has them."""
-    whole = ""
-    for text in filter(None, texts):
-        whole += text if not whole or _TOUCHING.fullmatch(whole[-1] + text[0]) else f" {text}"
-    return whole
-
-
 _STOPS = ".!?\u2026\u0964\u0965\u061f\u06d4\u104b"  # and those of Hindi, Arabic, Urdu and Burmese
 _WIDE_STOPS = "\u3002\uff01\uff1f"
-_CLOSING = "\u300d\u300f\u201d\u2019\uff09"
+_CLOSING = "\u300d\u300f\u3011\u300b\u3009\u3015\u201d\u2019\uff09\"')"
 _END = re.compile(rf"(?<=[{_STOPS}])\s+|(?<=[{_WIDE_STOPS}])(?![{_WIDE_STOPS}{_CLOSING}])\s*|\s*\n\s*")
+
+
+_WIDE_END = re.compile(rf"[{_WIDE_STOPS}][{_CLOSING}]*$")
+
+
+def joined(texts: Iterable[str]) -> str:
+    """One text, with spaces between where the script has them."""
+    whole: list[str] = []
+    before = ""
+    for text in filter(None, texts):
+        if before and not _WIDE_END.search(before) and not _TOUCHING.fullmatch(before[-1] + text[0]):
+            whole.append(" ")
+        whole.append(text)
+        before = text
+    return "".join(whole)
 
 
 def sentences(text: str) -> list[str]:

@@ -16,10 +16,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def file_when_whole(path: Path, size: int) -> Iterator[Write]:
+def file_when_whole(path: Path, size: int, mode: int = 0o666) -> Iterator[Write]:
     """A function that appends to a temporary file, which becomes `path` at the end, or vanishes.
 
-    `size` is how many bytes it will have. StorageError where it cannot be written or has no room.
+    `size` is how many bytes it will have, `mode` who may use it (less the process's umask). StorageError where it
+    cannot be written or has no room.
     """
     partial = _partial(path)
     with storage_errors(path, size):
@@ -27,7 +28,7 @@ def file_when_whole(path: Path, size: int) -> Iterator[Write]:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has this name")
     try:
-        with _written(path, partial, size) as write:
+        with _written(path, partial, size, mode) as write:
             yield write
         with storage_errors(path, size):
             os.replace(partial, path)
@@ -69,9 +70,9 @@ def new_file(path: Path, size: int) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def _written(path: Path, partial: Path, size: int) -> Iterator[Write]:
+def _written(path: Path, partial: Path, size: int, mode: int = 0o666) -> Iterator[Write]:
     with storage_errors(path, size):
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     def write(data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)

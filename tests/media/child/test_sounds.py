@@ -118,7 +118,7 @@ def test_a_wav_whose_size_was_never_written_is_read_to_its_end() -> None:
     samples = bytes(range(200)) * 10
     assert decode_audio(wav(samples, declared=0)).shape == (1_000,)
     with pytest.raises(CorruptMediaError, match="no samples"):
-        decode_audio(wav(b"LIST" + bytes(40), declared=0))
+        decode_audio(wav(riff(b"LIST", bytes(40)) + riff(b"bext", bytes(601)), declared=0))
 
 
 def test_a_sample_from_which_none_is_made() -> None:
@@ -210,9 +210,22 @@ def test_mp3s_that_were_joined_are_heard_to_their_end(second: bytes, between: by
     assert np.array_equal(found[: len(alone)], alone)
     assert len(found) == pytest.approx(40_000, abs=3_000)
     with pytest.raises(CorruptMediaError, match="cut off"):
-        decode_audio(without_second_frame(first) + between + first)
+        decode_audio(first + between + without_second_frame(first))
     with pytest.raises(MediaTooLargeError, match=r"longer than the 2 s"):
         decode_audio(first + between + second, Limits(audio_seconds=2))
+
+
+def test_headers_of_mp3_that_count_what_others_hold() -> None:
+    """FFmpeg joins files with one header at the front, and leaves the old ones where they are."""
+    first, second = mp3(16_000, 1.0), mp3(16_000, 1.5)
+    frames = first.count(first[:2]) + second.count(second[:2])  # about: the bytes may stand elsewhere too
+    place = max(first.find(b"Xing"), first.find(b"Info")) + 8
+    for count, seconds in ((frames - 4, 2.5), (10, 2.5), (1, 2.5), (0, 2.5)):
+        counted = first[:place] + count.to_bytes(4, "big") + first[place + 4 :]
+        assert len(decode_audio(counted + second)) / 16_000 == pytest.approx(seconds, abs=0.15)
+    assert len(decode_audio(first[: len(first) - len(without_header(first))] + first)) == 16_000, "a header alone"
+    with pytest.raises(UnsupportedMediaError, match="several streams"):
+        decode_audio(first * 1_001)
 
 
 def test_what_ends_an_mp3_besides_frames() -> None:

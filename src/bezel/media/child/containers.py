@@ -5,6 +5,7 @@ MP3 has none (`mp3.py`).
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from bezel.media.formats import Format
 from bezel.media.protocol import Failure, RefusedError
 
 _UNKNOWN_WAV = 0x7FFFF000  # and above: programs that write to a pipe cannot know the size
-_BEHIND_WAV = (b"LIST", b"id3 ", b"ID3 ")  # chunks that may follow a recording without samples
+_CHUNK = re.compile(rb"[A-Za-z0-9_ ]{4}")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 
@@ -41,11 +42,21 @@ def _sized(data: bytes) -> bytes:
             break
         place += 8 + size + (size & 1)
     held = len(data) - place - 8
-    if size == 0 and held and data[place + 8 : place + 12] not in _BEHIND_WAV:
+    if size == 0 and held and not _are_chunks(data, place + 8):
         return data[: place + 4] + struct.pack("<I", min(held, _UNKNOWN_WAV)) + data[place + 8 :]
     if held < size < _UNKNOWN_WAV:
         raise RefusedError(Failure.TRUNCATED)
     return data
+
+
+def _are_chunks(data: bytes, place: int) -> bool:
+    """Whether chunks, and no samples, fill a WAV from `place` to its end."""
+    while place + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, place)
+        if not _CHUNK.fullmatch(name):
+            return False
+        place += 8 + size + (size & 1)
+    return place - len(data) in (0, 1)
 
 
 def _ogg(data: bytes) -> int:

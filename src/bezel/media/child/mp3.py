@@ -7,6 +7,7 @@ first header says, and no further where the rate changes, so each recording is d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bezel.media.protocol import Failure, RefusedError
@@ -15,6 +16,9 @@ _KBITS = {  # layer III, by version
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_MOST_RUNS = 1_000
+_MOST_LYRICS = 1 << 20  # bytes
+_LYRICS = re.compile(rb"LYRICSEND|LYRICS200")
 _PADDING = re.compile(rb"[\x00\r\n]+")
 
 
@@ -40,61 +44,84 @@ class _Frame:
 
 
 @dataclass
-class _Recording:
-    """Frames from `first` to `last` in a file. `declared`: those behind a first frame that only counts them."""
+class _Run:
+    """Frames of one kind, from `first` to `last` in a file. `declared`: how many a first one says that follow it.
+
+    `begins`: where the first that sounds begins; `full`: where those end that are declared.
+    """
 
     first: int
     last: int
     kind: tuple[int, bool]
     declared: int | None
+    begins: int
     frames: int = 0
+    full: int = 0
 
-    def goes_on(self, frame: _Frame, header: bool) -> bool:
-        """Whether a frame belongs to it."""
-        full = self.declared is not None and self.frames > self.declared
-        return not header and not full and self.kind == (frame.rate, frame.mono)
+    def add(self, end: int) -> None:
+        self.frames, self.last = self.frames + 1, end
+        if self.declared is not None and self.frames == self.declared + 1:
+            self.full = end
 
-    def ended(self) -> None:
-        """Raises RefusedError where frames are missing."""
-        if self.declared is not None and self.declared > self.frames - 1:
-            raise RefusedError(Failure.TRUNCATED)
+    def recordings(self, data: bytes) -> Iterator[bytes]:
+        """What it holds, each with a header that counts its frames: else libsndfile guesses when they end.
 
-    def counted(self, data: bytes) -> bytes:
-        """Its frames, with a header that counts them where it has none: else libsndfile guesses when they end."""
-        frames = data[self.first : self.last]
-        return frames if self.declared is not None else _header(frames[:4], self.frames) + frames
+        A header that counts others keeps to itself: programs that join files leave headers where they are, and count
+        anew at the front. Of one frame libsndfile makes nothing.
+        """
+        sounding = self.frames - (self.begins > self.first)
+        after = sounding - (sounding if self.declared is None else self.declared)  # what the header forgot
+        if sounding < 2:
+            return
+        if self.declared == sounding:
+            yield data[self.first : self.last]
+        elif self.declared is not None and self.declared > 1 and after > 1:
+            yield data[self.first : self.full]
+            yield _header(data[self.full : self.full + 4], after) + data[self.full : self.last]
+        else:
+            yield _header(data[self.begins : self.begins + 4], sounding) + data[self.begins : self.last]
 
 
 def recordings(data: bytes) -> list[bytes]:
     """The recordings of a file, in order; frames follow each other to the end, with nothing between but tags.
 
-    Raises RefusedError where frames are broken, cut off, or fewer than a header says.
+    Raises RefusedError where frames are broken, cut off, or fewer than a header says, and for very many recordings.
     """
-    found: list[_Recording] = []
-    place = 0
+    runs = _runs(data)
+    left = sum(run.frames for run in runs)
+    for run in runs:
+        if run.declared is not None and run.declared > left - 1:
+            raise RefusedError(Failure.TRUNCATED)
+        left -= run.frames
+    found = [recording for run in runs for recording in run.recordings(data)]
+    if not found:
+        raise RefusedError(Failure.NO_SAMPLES)
+    return [data] if len(runs) == 1 and found[0] == data[runs[0].first : runs[0].last] else found
+
+
+def _runs(data: bytes) -> list[_Run]:
+    """Frames in a row. Others begin behind a tag, at a header, and at another rate or number of channels."""
+    runs: list[_Run] = []
+    place = behind = 0
     while place < len(data):
         if data[place] != 0xFF or len(data) - place < 4:
             after = _behind_tag(data, place)
             if after is None:
-                raise RefusedError(Failure.CORRUPT if found or not place else Failure.ENCODING)
-            place = after
+                raise RefusedError(Failure.CORRUPT if runs or not place else Failure.ENCODING)
+            place = behind = after
             continue
         frame = _Frame.at(data, place)
         end = place + frame.size
         if end > len(data):
             raise RefusedError(Failure.TRUNCATED)
         header, declared = _counted(data[place:end])
-        if not found or not found[-1].goes_on(frame, header):
-            found.append(_Recording(place, end, (frame.rate, frame.mono), declared))
-        found[-1].frames += 1
-        found[-1].last = place = end
-    for recording in found:
-        recording.ended()
-    # Of one frame libsndfile makes nothing: a header that counts no others, or a frame that a header forgot to count.
-    heard = [recording.counted(data) for recording in found if recording.frames > 1]
-    if not heard:
-        raise RefusedError(Failure.NO_SAMPLES)
-    return heard
+        if header or place == behind or not runs or runs[-1].kind != (frame.rate, frame.mono):
+            if len(runs) == _MOST_RUNS:
+                raise RefusedError(Failure.SEVERAL_STREAMS)
+            runs.append(_Run(place, end, (frame.rate, frame.mono), declared, end if header else place))
+        runs[-1].add(end)
+        place = end
+    return runs
 
 
 def _behind_tag(data: bytes, place: int) -> int | None:
@@ -103,15 +130,18 @@ def _behind_tag(data: bytes, place: int) -> int | None:
         size = 0
         for byte in data[place + 6 : place + 10]:
             size = size << 7 | byte & 0x7F
-        return place + 10 + size + (10 if int.from_bytes(data[place + 5 : place + 6], "big") & 0x10 else 0)
+        end = place + 10 + size + (10 if int.from_bytes(data[place + 5 : place + 6], "big") & 0x10 else 0)
+        if end > len(data):
+            raise RefusedError(Failure.TRUNCATED)
+        return end
     if data.startswith(b"TAG", place):
         return place + (227 if data.startswith(b"TAG+", place) else 128)
     if data.startswith(b"APETAGEX", place):
         header = int.from_bytes(data[place + 20 : place + 24], "little") >> 29 & 1
         return place + 32 + (int.from_bytes(data[place + 12 : place + 16], "little") if header else 0)
     if data.startswith(b"LYRICSBEGIN", place):
-        ends = [end + 9 for mark in (b"LYRICSEND", b"LYRICS200") if (end := data.find(mark, place)) >= 0]
-        return min(ends, default=len(data))
+        mark = _LYRICS.search(data, place, place + _MOST_LYRICS)
+        return mark.end() if mark else len(data)
     padding = _PADDING.match(data, place)
     return padding.end() if padding else None
 
