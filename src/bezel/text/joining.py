@@ -12,6 +12,11 @@ _CHINESE_JAPANESE = "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-
 _UNSPACED = f"{_CHINESE_JAPANESE}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and Thai, Lao, Burmese, Khmer
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _TOUCHING = re.compile(rf"[{_CHINESE_JAPANESE}]{{2}}")
+_STOPS = ".!?\u2026\u0964\u0965\u061f\u06d4\u104b"  # and those of Hindi, Arabic, Urdu and Burmese
+_WIDE_STOPS = "\u3002\uff01\uff1f"
+_CLOSING = "\u300d\u300f\u3011\u300b\u3009\u3015\u201d\u2019\uff09\"')"
+_END = re.compile(rf"(?<=[{_STOPS}])\s+|(?<=[{_WIDE_STOPS}])(?![{_WIDE_STOPS}{_CLOSING}])\s*|\s*\n\s*")
+_WIDE_END = re.compile(rf"[{_WIDE_STOPS}][{_CLOSING}]*$")
 
 
 def seam(before: str, after: str) -> tuple[str, str]:
@@ -53,15 +58,6 @@ def _plain(word: str) -> str:
 
 def _spaced(text: str) -> str:
     return " ".join(text.split())
-
-
-_STOPS = ".!?\u2026\u0964\u0965\u061f\u06d4\u104b"  # and those of Hindi, Arabic, Urdu and Burmese
-_WIDE_STOPS = "\u3002\uff01\uff1f"
-_CLOSING = "\u300d\u300f\u3011\u300b\u3009\u3015\u201d\u2019\uff09\"')"
-_END = re.compile(rf"(?<=[{_STOPS}])\s+|(?<=[{_WIDE_STOPS}])(?![{_WIDE_STOPS}{_CLOSING}])\s*|\s*\n\s*")
-
-
-_WIDE_END = re.compile(rf"[{_WIDE_STOPS}][{_CLOSING}]*$")
 
 
 def joined(texts: Iterable[str]) -> str:
