@@ -127,6 +127,17 @@ def test_a_closed_standard_input_is_an_empty_one(folder: Path, verb: str, status
     assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "said"), [('"$0" -m bezel.cli list | head -1', ""), ('"$0" -m bezel.cli list >/dev/full', "no space left")]
+)
+def test_output_that_nobody_takes_is_no_traceback(line: str, said: str) -> None:
+    if said and not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no device that is always full")
+    done = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True, timeout=120)
+    assert len(done.stderr.splitlines()) == (1 if said else 0), done.stderr
+    assert said in done.stderr
+
+
 def test_a_pipe_that_is_no_text_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bezel.cli", "run"], input=b"a\xff\n", capture_output=True, timeout=120

@@ -104,7 +104,6 @@ def test_exit_status(
 
     monkeypatch.setattr(cli, "app", group("bezel", "", [command("do", verb)]))
     monkeypatch.setattr("sys.argv", ["bezel", "do"])
-    monkeypatch.setattr("sys.stderr.close", lambda: None)
     assert cli.main() == status
     assert ("bezel: Alas." in capsys.readouterr().err) == isinstance(raised, cli.BezelError)
     monkeypatch.setattr("sys.argv", ["bezel", "do", "--what"])

@@ -62,6 +62,12 @@ def test_frames_a_second_that_cannot_be_are_refused(verb: str, fps: str, model: 
     assert done.exit_code == 2 and "--fps" in done.output
 
 
+def test_what_is_said_of_videos_wants_one(model: Shown) -> None:
+    for options in (["--mute"], ["--fps", "2"]):
+        refused = CliRunner().invoke(app, ["run", *options, "hi"], input="")
+        assert isinstance(refused.exception, InvalidRequestError) and "--video" in str(refused.exception)
+
+
 def test_paths_that_lead_nowhere_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

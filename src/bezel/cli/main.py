@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 
@@ -61,7 +64,10 @@ def main() -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        return app.main(prog_name="bezel", standalone_mode=False) or 0
+        status = app.main(prog_name="bezel", standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what fails when Python ends is told in its own words
+        return status
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -70,6 +76,19 @@ def main() -> int:
     except BezelError as error:
         print(f"bezel: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        if not full and not isinstance(error, BrokenPipeError):
+            raise
+        if full:
+            print(
+                "bezel: the answer cannot be written (no space left); free some, or send it elsewhere", file=sys.stderr
+            )
+        _drop_output()
         return 1
+
+
+def _drop_output() -> None:
+    """Nobody reads standard output any more, or nothing can be written to it: what is left goes nowhere."""
+    with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -84,10 +84,13 @@ def run(
     from bezel.cli.tools import offered
     from bezel.prompts import answering
 
+    videos = of_videos(fps, mute)
+    if videos and not video:
+        raise InvalidRequestError("--fps and --mute are for videos; name one with --video")
     decoder, images = mask_decoder(masks, image or [], as_json), image or []
     shown = {"image": images, "audio": audio or [], "video": video or []}
     *before, asked_of = answering(question, options.cultures(culture), style, system)
-    messages = [*before, asked_of | {"content": showing(asked_of["content"], shown, of_videos(fps, mute))}]
+    messages = [*before, asked_of | {"content": showing(asked_of["content"], shown, videos)}]
     with offered(tools or [], mcp or []) as found:
         from bezel.api import load
 
