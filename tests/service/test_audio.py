@@ -120,6 +120,16 @@ def test_bodies_that_are_no_form_with_a_file(hears: Live, path: str) -> None:
     assert hears.client.post("/v1/chat/completions", data={"model": "hearer"}, files=other).status_code == 415
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna"])
+def test_a_form_in_a_strange_charset_is_no_form(hears: Live, charset: str) -> None:
+    body = b"".join(
+        b'--B\r\nContent-Disposition: form-data; name="%s"\r\n\r\nxn--a\r\n' % name for name in (b"model", b"xn--a")
+    )
+    kind = {"content-type": f"multipart/form-data; boundary=B; charset={charset}"}
+    answer = hears.client.post(PATHS[0], content=body + b"--B--\r\n", headers=kind)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "VALIDATION_ERROR"
+
+
 def test_a_form_may_be_no_larger_than_other_bodies(hears: Live) -> None:
     assert ask(hears, data=b"x" * 400_001).status_code == 413
     head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'

@@ -246,6 +246,19 @@ USAGE = Usage(1, 2, 0.0, 0.0)
 BROKEN = (CallStarted(0, "f"), CallDelta(0, '{"a'), CallBroken(0, "f", "f(a", "it ends"))
 
 
+@pytest.mark.parametrize("depth", [65, 990, 100_000])
+def test_arguments_of_a_call_have_an_end(start: Callable[..., Live], depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    chat = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]
+    answer = start(backends={"counter": Scripted(Finish("stop", USAGE))}).chat(messages=chat)
+    assert answer.status_code == 400 and "nested" in answer.json()["error"]["message"]
+
+
 def test_a_call_that_was_cut_off_is_left_out(start: Callable[..., Live]) -> None:
     live = start(backends={"counter": Scripted(Delta("so"), *BROKEN, Finish("length", USAGE))})
     choice = live.chat().json()["choices"][0]

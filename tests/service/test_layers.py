@@ -106,10 +106,28 @@ def test_pages_of_other_origins_are_not_let_in_unless_named(live: Live, start: C
     closed = live.client.options("/v1/chat/completions", headers={**ask, "authorization": ""})
     assert closed.status_code == 401 and "access-control-allow-origin" not in closed.headers
     opened = start(allowed_origins=("https://a.example",)).client
-    allowed = opened.options("/v1/chat/completions", headers=ask)
-    assert allowed.headers["access-control-allow-origin"] == "https://a.example"
+    sent = {"access-control-request-headers": "authorization,content-type,x-stainless-lang"}
+    for method in ("GET", "POST", "DELETE"):
+        asked = {**ask, **sent, "access-control-request-method": method}
+        allowed = opened.options("/v1/chat/completions", headers=asked)
+        assert allowed.status_code == 200 and allowed.headers["access-control-allow-origin"] == "https://a.example"
     other = opened.options("/v1/chat/completions", headers={**ask, "origin": "https://b.example"})
-    assert "access-control-allow-origin" not in other.headers
+    assert other.status_code == 400 and "access-control-allow-origin" not in other.headers
+
+
+def test_a_body_of_two_lengths_is_refused_and_nothing_behind_it_is_read(live: Live) -> None:
+    """A proxy may take the other length, and the rest for a request of somebody else (RFC 9112, section 6.1)."""
+    asked = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as connection:
+        connection.sendall(asked)
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
 
 
 def test_a_websocket_is_closed(live: Live) -> None:

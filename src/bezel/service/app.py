@@ -58,7 +58,15 @@ if TYPE_CHECKING:
 def layers(server: Server) -> list[Middleware]:
     """The security design, as far as it needs no body: the first sees a request first and its answer last."""
     origins = server.settings.allowed_origins
-    pages = [Middleware(CORSMiddleware, allow_origins=origins, allow_headers=["authorization", "content-type"])]
+    pages = [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],  # clients send many of their own; a key is none that a browser adds by itself
+            expose_headers=["x-request-id", "retry-after", "x-bezel-input-changes"],
+        )
+    ]
     return [
         Middleware(Observing, server),  # id, headers, metrics, log; errors that nobody foresaw
         Middleware(Hosts, server),

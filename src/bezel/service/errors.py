@@ -35,6 +35,7 @@ CATALOGUE = {
     "invalid": Kind(400, _INVALID, "VALIDATION_ERROR", "The request is not valid.", tells=True),
     "unknown_parameter": Kind(400, _INVALID, "unknown_parameter", "This parameter is not known here.", tells=True),
     "not_json": Kind(400, _INVALID, "VALIDATION_ERROR", "The body is not valid JSON."),
+    "two_lengths": Kind(400, _INVALID, "VALIDATION_ERROR", "Content-Length and Transfer-Encoding exclude each other."),
     "not_form": Kind(400, _INVALID, "VALIDATION_ERROR", "The body is no valid form (multipart/form-data).", tells=True),
     "context": Kind(400, _INVALID, "context_length_exceeded", "The request does not fit the context.", tells=True),
     "unsupported_input": Kind(400, _INVALID, "unsupported_input", "The model does not take this input.", tells=True),

@@ -28,6 +28,8 @@ async def read_form(request: Request, kind: type[Fields]) -> tuple[Fields, bytes
         form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
     except OSError:  # larger files are put aside while they come
         raise ApiError("storage") from None
+    except UnicodeError:  # of a charset that the form names
+        raise ApiError("not_form", "Send it as UTF-8.") from None
     except HTTPException as error:
         if error.status_code != 400:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,7 +31,8 @@ class Protocol(H11Protocol):
 
 
 def configuration(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
-    """Logs of uvicorn stay silent below warnings; what a request was is in the application's own log."""
+    """Libraries stay silent below errors: their lines quote what clients send, and what a request was the log says."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -39,7 +41,8 @@ def configuration(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
         access_log=False,
-        log_level="warning",
+        log_level="error",
+        ws="none",
         server_header=False,
         timeout_keep_alive=_KEEP_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,

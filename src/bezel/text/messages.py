@@ -13,6 +13,7 @@ from bezel.errors import InvalidRequestError, UnsupportedInputError
 ROLES = ("system", "developer", "user", "assistant", "model", "tool")
 
 
+_DEEPEST = 64
 DETAILS = ("auto", "low", "high")
 _KINDS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "input_audio": "audio"}
 _VIDEOS = ("video", "video_url")
@@ -191,6 +192,17 @@ def _decoded(data: Any, where: str) -> bytes:
         raise InvalidRequestError(f"{where}.data is no base64 with padding; encode the file again") from None
 
 
+def _check_depth(arguments: Mapping[str, Any], where: str) -> None:
+    """What is written later must not be deeper than what reads it can go."""
+    level: list[Any] = [arguments]
+    for _ in range(_DEEPEST):
+        inner = [part.values() if isinstance(part, Mapping) else part for part in level]
+        level = [each for parts in inner for each in parts if isinstance(each, Mapping | list | tuple)]
+        if not level:
+            return
+    raise InvalidRequestError(f"{where} is nested deeper than {_DEEPEST} levels")
+
+
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     clean = []
     for index, call in enumerate(calls if isinstance(calls, Sequence) else ()):
@@ -203,8 +215,11 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
                 arguments = json.loads(arguments or "{}")
             except ValueError as error:
                 raise InvalidRequestError(f"{where}[{index}].function.arguments is not JSON ({error})") from None
+            except RecursionError:
+                raise InvalidRequestError(f"{where}[{index}].function.arguments is nested too deep") from None
         if not isinstance(arguments, Mapping):
             raise InvalidRequestError(f"{where}[{index}].function.arguments is not an object")
+        _check_depth(arguments, f"{where}[{index}].function.arguments")
         identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
         clean.append(
             {**identity, "type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}

@@ -26,7 +26,8 @@ class Bodies:
             return
         name = self._refusal(scope)
         if name is not None:
-            await refuse(ApiError(name), scope, receive, send)
+            closing = {"connection": "close"} if name == "two_lengths" else {}
+            await refuse(ApiError(name, headers=closing), scope, receive, send)
             return
         settings = self._server.settings
         deadline, seen, whole = time.monotonic() + settings.body_seconds, 0, False
@@ -49,6 +50,8 @@ class Bodies:
 
     def _refusal(self, scope: Scope) -> str | None:
         length = header(scope, b"content-length")
+        if length is not None and header(scope, b"transfer-encoding") is not None:
+            return "two_lengths"
         most = self._server.settings.max_body_bytes
         if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > most):
             return "too_large"

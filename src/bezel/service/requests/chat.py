@@ -10,7 +10,18 @@ from pydantic_core import PydanticCustomError
 from bezel.backends.interface import Backend, Request
 from bezel.generation.constraints.grammar import Grammar
 from bezel.service.input_policy import InputPolicy
-from bezel.service.requests.common import MOST_TOKENS, OWN, Body, Ignored, Json, Named, NamedChoice, Sampled, Text
+from bezel.service.requests.common import (
+    MOST_TOKENS,
+    OWN,
+    Body,
+    Ignored,
+    Json,
+    JsonText,
+    Named,
+    NamedChoice,
+    Sampled,
+    Text,
+)
 from bezel.service.requests.hints import CacheOptions, Effort, Prediction, Retention, Tier, Verbosity
 from bezel.text.tools import tool_choice
 
@@ -75,7 +86,7 @@ class UserMessage(_Message):
 
 
 class CalledFunction(Named):
-    arguments: Text
+    arguments: JsonText
 
 
 class ToolCall(Body):

@@ -24,7 +24,18 @@ class Body(BaseModel):
 
 def _check_json(value: dict[str, Any]) -> dict[str, Any]:
     """Bounded in depth and size, and of characters that can be written."""
-    level: list[Any] = [value]
+    _check_depth(value)
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        raise PydanticCustomError(OWN, "holds a number or a character that JSON does not have") from None
+    if size > _MOST_JSON:
+        raise PydanticCustomError(OWN, f"is larger than {_MOST_JSON:,} bytes of JSON")
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
     for _ in range(_DEEPEST):
         level = [
             each
@@ -36,13 +47,18 @@ def _check_json(value: dict[str, Any]) -> dict[str, Any]:
             break
     else:
         raise PydanticCustomError(OWN, f"is nested deeper than {_DEEPEST} levels")
+
+
+def _check_spelled(text: str) -> str:
+    """Bounded in depth, as far as it is JSON."""
     try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        value = json.loads(text)
     except ValueError:
-        raise PydanticCustomError(OWN, "holds a number or a character that JSON does not have") from None
-    if size > _MOST_JSON:
-        raise PydanticCustomError(OWN, f"is larger than {_MOST_JSON:,} bytes of JSON")
-    return value
+        return text  # what is none is told by who reads it
+    except RecursionError:
+        raise PydanticCustomError(OWN, f"is nested deeper than {_DEEPEST} levels") from None
+    _check_depth(value)
+    return text
 
 
 Json = Annotated[dict[str, Any], AfterValidator(_check_json)]
@@ -56,6 +72,8 @@ def _check_bias(bias: dict[str, float]) -> dict[str, float]:
 
 
 Text = Annotated[str, Field(max_length=1 << 24)]
+JsonText = Annotated[Text, AfterValidator(_check_spelled)]
+"""JSON as a text."""
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[str, Field(min_length=1, max_length=1024)]
 Bias = Annotated[float, Field(ge=-100, le=100)]

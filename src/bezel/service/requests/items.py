@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from bezel.service.requests.chat import InputAudio
-from bezel.service.requests.common import Body, Named, Text
+from bezel.service.requests.common import Body, JsonText, Named, Text
 
 CallId = Annotated[str, Field(min_length=1, max_length=256)]
 ItemId = Annotated[str, Field(max_length=256)] | None
@@ -75,7 +75,7 @@ class MessageItem(Body):
 class CallItem(Named):
     type: Literal["function_call"]
     call_id: CallId
-    arguments: Text
+    arguments: JsonText
     id: ItemId = None
     status: Status = None
 
