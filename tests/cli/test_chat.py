@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bezel.backends.interface import Delta, Event, Result, Usage
 from bezel.cli.chat import Conversation
+from bezel.cli.main import app
 from bezel.errors import InvalidRequestError, StorageError
 
 
@@ -169,3 +171,117 @@ def test_a_failing_retry_keeps_the_question_and_its_answer() -> None:
     assert conversation.messages == kept and [m["role"] for m in kept] == ["system", "user", "assistant"]
     conversation.take("/retry")
     assert conversation.messages == kept
+
+
+def talked(model: Any, *arguments: object, given: str) -> Any:
+    """What `bezel chat ARGUMENTS` does with the lines `given`, over a model of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bezel.api.load", lambda *names, **options: model)
+        return CliRunner().invoke(app, ["chat", *map(str, arguments)], input=given)
+
+
+def said(file: Path) -> list[tuple[str, Any]]:
+    return [(message["role"], message["content"]) for message in json.loads(file.read_text())["messages"]]
+
+
+class Dying(Interrupted):
+    """A model that is there for `answers` answers, and then fails in a way that nobody thought of."""
+
+    def __init__(self, answers: int, watched: Path | None = None) -> None:
+        super().__init__()
+        self.answers, self.watched = answers, watched
+        self.found: list[int] = []
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def answer(self, request: list[dict[str, Any]], listen: Callable[[Event], object]) -> Result:
+        self.found.append(len(said(self.watched)) if self.watched and self.watched.exists() else 0)
+        if len(self.asked) == self.answers:
+            raise RuntimeError("the machine is on fire")
+        self.asked.append(request)
+        listen(Delta("well"))
+        return Result("well", "stop", Usage(1, 1, 0.1, 0.1))
+
+
+def test_a_conversation_is_kept_after_each_answer_and_whatever_ends_it(tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    model = Dying(2, file)
+    done = talked(model, "--session", file, given="one\ntwo\nthree\nfour\n")
+    assert isinstance(done.exception, RuntimeError)
+    assert model.found == [0, 2, 4], "each answer is on the disk before the next question is asked"
+    assert said(file) == [("user", "one"), ("assistant", "well"), ("user", "two"), ("assistant", "well")]
+
+
+def test_a_conversation_that_cannot_be_kept_is_not_begun(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "none" / "talk.json", tmp_path, tmp_path / "pipe"):
+        model = Dying(1)
+        done = talked(model, "--session", place, given="one\n")
+        assert isinstance(done.exception, StorageError) and str(place) in str(done.exception) and not model.asked
+
+
+@pytest.mark.parametrize("before", [[], [{"role": "developer", "content": "be kind"}]])
+def test_a_system_message_that_is_given_takes_the_place_of_the_saved_one(before: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    old = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "well"}]
+    file.write_text(json.dumps({"messages": [*before, *old]}))
+    model = Dying(1)
+    assert talked(model, "--session", file, "--system", "be brief", given="two\n").exit_code == 0
+    assert [message["content"] for message in model.asked[0]] == ["be brief", "one", "well", "two"]
+    model = Dying(1)
+    assert talked(model, "--session", file, given="three\n").exit_code == 0
+    assert model.asked[0][0] == {"role": "system", "content": "be brief"}, "and stays where none is given"
+
+
+def test_nothing_is_forgotten_where_nothing_was_asked(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    kept = [{"role": "system", "content": "be kind"}, {"role": "assistant", "content": "Hello!"}]
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": kept}))
+    conversation.take(f"/load {tmp_path / 'talk.json'}")
+    for command in ("/undo", "/retry"):
+        with pytest.raises(InvalidRequestError, match="no question to forget"):
+            conversation.take(command)
+        assert conversation.messages == kept
+
+
+def test_every_saved_message_has_a_role(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    file, parts = tmp_path / "talk.json", [{"type": "image", "image": "cat.png"}]
+    for wrong in (
+        {"content": "hi"},
+        {"content": parts},
+        {"role": "cat", "content": parts},
+        {"role": [], "content": parts},
+    ):
+        file.write_text(json.dumps({"messages": [{"role": "user", "content": "hello"}, wrong]}))
+        with pytest.raises(InvalidRequestError, match=r"messages\[1\]\.role"):
+            conversation.take(f"/load {file}")
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "model", "content": "ah"}]}))
+    conversation.take(f"/load {file}")
+    assert conversation.messages == [{"role": "user", "content": parts}, {"role": "assistant", "content": "ah"}]
+    file.write_text('{"messages": []}')
+    conversation.take(f"/load {file}")
+    assert conversation.messages == []
+
+
+def test_results_of_calls_are_loaded_with_the_names_of_their_calls(tmp_path: Path) -> None:
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": {}}}
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    messages.append({"role": "tool", "content": "a cat", "tool_call_id": "1"})
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": messages}))
+    conversation.take(f"/load {tmp_path / 'talk.json'}")
+    assert conversation.messages[2]["name"] == "look"
+
+
+def test_a_file_of_any_name_can_be_shown_and_kept(tmp_path: Path) -> None:
+    picture, saved = tmp_path / os.fsdecode(b"f\xff.png"), tmp_path / "talk.json"
+    picture.touch()
+    conversation = Conversation(Interrupted(), None, {})  # type: ignore[arg-type]
+    conversation.take(f"/image {picture}")
+    conversation.take("what is this?")
+    kept = list(conversation.messages)
+    conversation.take(f"/save {saved}")
+    conversation.take(f"/load {saved}")
+    assert conversation.messages == kept and kept[0]["content"][0]["image"] == str(picture)

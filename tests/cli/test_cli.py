@@ -7,13 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from bezel.backends.interface import Result, Usage
 from bezel.catalog.memory import parse_memory
+from bezel.cli.main import app
 from bezel.errors import InvalidRequestError, KernelLibraryError
 from bezel.kernels.library import Native
-from bezel.testing import write_checkpoint
+from bezel.testing import GEMMA3N, write_checkpoint
 
 try:
     Native()
@@ -184,3 +189,99 @@ def test_an_answer_takes_the_shape_that_was_asked_for(folder: Path, tmp_path: Pa
     assert "one of" in bezel(*run, "--regex", "x", "--choices", "a,b", status=1)
     schema.write_text("{")
     assert "not JSON" in bezel(*run, "--schema", schema, status=1)
+
+
+def test_a_list_of_nothing_says_what_there_is() -> None:
+    for options in ((), ("--json",)):
+        said = bezel("list", "zzz", *options, status=1)
+        assert "'zzz'" in said and "ShieldGemma" in said
+
+
+def test_a_target_without_a_name_is_refused(folder: Path) -> None:
+    for target in ("", ".", "/"):
+        assert "cannot be written" in bezel("quantize", folder, target, status=1)
+    whole = write_checkpoint(folder.parent / "whole", config=GEMMA3N)
+    assert "cannot be written" in bezel("slice", whole, "", "--size", "64,64,0,96", status=1)
+
+
+def test_show_plans_a_context_that_the_model_holds(folder: Path) -> None:
+    longest = int(json.loads(bezel("show", folder, "--json"))["context"].split()[0])
+    assert json.loads(bezel("show", folder, "--memory", "--json"))["context"] == min(longest, 4096)
+    for context in (-5, 0, longest + 1, 999_999_999):
+        assert f"1 to {longest} tokens" in bezel("show", folder, "--memory", "-c", context, status=1)
+    for more in ((), ("--memory",)):
+        assert "1 to 32768 tokens" in bezel("show", "gemma-3-1b-it", *more, "-c", 32_769, status=1)
+        assert "1 to 32768 tokens" in bezel("show", "gemma-3-1b-it", *more, "-c", -5, status=1)
+
+
+def test_what_show_says_of_memory_alone_is_not_dropped(folder: Path) -> None:
+    for option in (("--level", "balanced"), ("--size", "E2B"), ("-c", 100)):
+        assert "add --memory" in bezel("show", folder, *option, status=1)
+
+
+class Asked:
+    """A model that remembers what it was asked, and embeds texts as their lengths."""
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def request(self, messages: Any, **options: Any) -> Any:
+        self.messages, self.options = messages, options
+        return messages
+
+    def answer(self, request: Any, listen: Any) -> Result:
+        return Result("fine", "stop", Usage(1, 1, 0.1, 0.1))
+
+    def embed(self, texts: list[str], *_: Any) -> Any:
+        self.texts = texts
+        return np.array([[float(len(text))] for text in texts])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    model = Asked()
+    monkeypatch.setattr("bezel.api.load", lambda *names, **options: model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        ("one\ntwo\n", ["one", "two"]),
+        ("one\r\ntwo", ["one", "two"]),
+        ("one\x0bmore\x85and\u2028more\n\ttwo \n", ["one\x0bmore\x85and\u2028more", "\ttwo "]),
+        ("one\rmore\n", ["one\rmore"]),
+    ],
+)
+def test_an_embedding_for_each_line(given: str, texts: list[str], asked: Asked) -> None:
+    done = CliRunner().invoke(app, ["embed"], input=given.encode())
+    assert done.exit_code == 0 and asked.texts == texts and len(done.output.splitlines()) == len(texts)
+
+
+@pytest.mark.parametrize(("given", "line"), [("a\n\nb\n", 2), ("\na\n", 1), ("a\n \t\nb", 2), ("a\nb\n\n", 3)])
+def test_a_line_without_a_text_is_refused_by_its_number(given: str, line: int, asked: Asked) -> None:
+    done = CliRunner().invoke(app, ["embed"], input=given)
+    assert isinstance(done.exception, InvalidRequestError) and f"line {line} of" in str(done.exception)
+
+
+def test_an_option_that_is_given_empty_is_given(asked: Asked) -> None:
+    assert CliRunner().invoke(app, ["run", "--choices", "", "--tool-choice", "", "hi"], input="").exit_code == 0
+    assert asked.options["choices"] == [""]
+    assert asked.options["tool_choice"] == {"type": "function", "function": {"name": ""}}
+
+
+@ENGINE
+@pytest.mark.parametrize(("option", "said"), [("--choices", "none of them empty"), ("--tool-choice", "no tool")])
+def test_an_empty_choice_is_refused(option: str, said: str, folder: Path) -> None:
+    assert said in bezel("run", "-m", folder, option, "", "hello", status=1)
+
+
+def test_files_may_begin_with_a_mark_and_have_any_name(asked: Asked, tmp_path: Path) -> None:
+    text, schema, tools = tmp_path / os.fsdecode(b"f\xff.txt"), tmp_path / "s.json", tmp_path / "tools.json"
+    text.write_text("notes", "utf-8-sig")
+    schema.write_text("{}", "utf-8-sig")
+    tools.write_text("[]", "utf-8-sig")
+    line = ["run", "-f", str(text), "--schema", str(schema), "--tools", str(tools), "hi"]
+    done = CliRunner().invoke(app, line, input="")
+    assert done.exit_code == 0, done.exception
+    assert asked.messages[-1]["content"] == "File f\ufffd.txt:\nnotes\n\nhi" and asked.options["schema"] == "{}"

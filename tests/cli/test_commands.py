@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ def invoked(*arguments: str, **environment: str) -> tuple[int, Given, str]:
         count: Annotated[int, Option("--count", "-c", min=1, help="How many.")] = 3,
         share: Annotated[float | None, Option(min=0, help="Of all.")] = None,
         rate: Annotated[float | None, Option(above=0, max=9, help="How fast.")] = None,
+        any: Annotated[float | None, Option(help="Any number.")] = None,
         ends: Annotated[list[str] | None, Option(help="Ends.")] = None,
         big_size: Annotated[bool | None, Option(help="Big.")] = None,
         plain: Annotated[bool, Option("--plain", help="Plain.")] = False,
@@ -42,12 +44,27 @@ def invoked(*arguments: str, **environment: str) -> tuple[int, Given, str]:
 
 def test_what_is_not_given_has_the_default_of_the_signature() -> None:
     status, given, _ = invoked("it")
-    unset = dict.fromkeys(("rest", "share", "rate", "ends", "big_size", "where"))
+    unset = dict.fromkeys(("rest", "share", "rate", "any", "ends", "big_size", "where"))
     assert status == 0 and given == {"name": "it", "count": 3, "plain": False, **unset}
 
 
 def test_what_is_given_arrives_with_the_types_of_the_signature() -> None:
-    options = ("-c", "7", "--share", "0", "--rate", "9", "--ends", "a", "--ends", "b", "--no-big-size", "--plain")
+    options = (
+        "-c",
+        "7",
+        "--share",
+        "0",
+        "--rate",
+        "9",
+        "--any",
+        "-1.5",
+        "--ends",
+        "a",
+        "--ends",
+        "b",
+        "--no-big-size",
+        "--plain",
+    )
     status, given, _ = invoked("it", "x.txt", *options, "y.txt", BEZEL_WHERE="/there")
     assert status == 0
     assert given == {
@@ -56,6 +73,7 @@ def test_what_is_given_arrives_with_the_types_of_the_signature() -> None:
         "count": 7,
         "share": 0.0,
         "rate": 9.0,
+        "any": -1.5,
         "ends": ["a", "b"],
         "big_size": False,
         "plain": True,
@@ -74,6 +92,10 @@ def test_what_is_given_arrives_with_the_types_of_the_signature() -> None:
         (("it", "--share", "-0.1"), "--share"),
         (("it", "--rate", "0"), "--rate"),
         (("it", "--rate", "9.1"), "--rate"),
+        (("it", "--rate", "nan"), "--rate"),
+        (("it", "--share", "inf"), "--share"),
+        (("it", "--any", "NaN"), "--any"),
+        (("it", "--any", "-inf"), "--any"),
         (("it", "--no-plain"), "--no-plain"),
         (("it", "--nothing"), "--nothing"),
     ],
@@ -108,3 +130,27 @@ def test_exit_status(
     assert ("bezel: Alas." in capsys.readouterr().err) == isinstance(raised, cli.BezelError)
     monkeypatch.setattr("sys.argv", ["bezel", "do", "--what"])
     assert cli.main() == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"), [("ascii", b"caf? \n"), ("latin-1", b"caf\xe9 \n"), ("utf-8", b"caf\xc3\xa9 ")]
+)
+def test_what_a_terminal_cannot_show_is_a_question_mark(
+    encoding: str, printed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verb() -> None:
+        print("café", "" if encoding != "utf-8" else "\udcff")
+
+    monkeypatch.setattr(cli, "app", group("bezel", "", [command("do", verb)]))
+    monkeypatch.setattr("sys.argv", ["bezel", "do"])
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert cli.main() == 0 and written.getvalue().startswith(printed)
+
+
+def test_output_may_be_no_stream_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", group("bezel", "", [command("do", lambda: print("café"))]))
+    monkeypatch.setattr("sys.argv", ["bezel", "do"])
+    for stream in (io.StringIO(), None):
+        monkeypatch.setattr("sys.stdout", stream)
+        assert cli.main() == 0

@@ -56,7 +56,7 @@ def test_videos_are_shown_as_the_options_say(
 
 
 @pytest.mark.parametrize("verb", ["run", "chat"])
-@pytest.mark.parametrize("fps", ["0", "-1", "31", "many"])
+@pytest.mark.parametrize("fps", ["0", "-1", "31", "nan", "many"])
 def test_frames_a_second_that_cannot_be_are_refused(verb: str, fps: str, model: Shown) -> None:
     done = CliRunner().invoke(app, [verb, "--fps", fps], input="")
     assert done.exit_code == 2 and "--fps" in done.output

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -15,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from bezel.cli.main import app
-from bezel.errors import InvalidRequestError, MissingExtraError
+from bezel.errors import InvalidRequestError, MissingExtraError, StorageError
 from bezel.testing import GEMMA2, instruction_sets, write_checkpoint
 from tests.safety.test_classifier import with_yes_and_no
 
@@ -66,7 +70,7 @@ def test_a_policy_that_cannot_be_ends_the_start_before_a_model_is_loaded(tmp_pat
         (["--personal-data", "mail"], "choose of email"),
         (["--active-html", "strip"], "keep, remove, block"),
     ):
-        done = CliRunner().invoke(app, ["serve", "no/such-model", "--no-auth", *flags])
+        done = CliRunner().invoke(app, ["serve", "no/such-model", "--no-auth", "--port", "0", *flags])
         assert done.exit_code != 0 and words in str(done.exception)
 
 
@@ -80,7 +84,7 @@ def test_a_guard_is_loaded_beside_the_models(tmp_path: Path) -> None:
     guard = _guard(PolicySettings(guard=(judge,), guard_policies=("hate",)), 1)
     verdict = guard.text("hello")
     assert guard.name == judge and list(verdict.probabilities) == ["hate"] and 0 < verdict.probabilities["hate"] < 1
-    done = CliRunner().invoke(app, ["serve", "tiny", "--no-auth", "--guard", "tiny", "--threads", "1"])
+    done = CliRunner().invoke(app, ["serve", "tiny", "--no-auth", "--guard", "tiny", "--threads", "1", "--port", "0"])
     assert "texts are judged by ShieldGemma" in str(done.exception)
 
 
@@ -121,3 +125,48 @@ def test_the_engine_may_run_in_the_server(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(child, "open_child", lambda **options: ("apart", options))
     assert _opened(True, model="tiny") == ("apart", {"model": "tiny"})
     assert _opened(False, model="tiny") == ("here", {"model": "tiny"})
+
+
+def test_lives_of_keys_are_numbers_of_days(tmp_path: Path) -> None:
+    database = tmp_path / "keys.sqlite3"
+    run("create", "me", "--days", "36500", database=database)
+    for line in (["create", "x", "--days"], ["rotate", "me", "--grace"]):
+        for value in ("nan", "inf", "1e12"):
+            done = CliRunner().invoke(app, ["keys", *line, value, "--api-key-db", str(database)])
+            assert done.exit_code == 2 and line[-1] in done.output
+    assert len(json.loads(run("list", "--json", database=database))) == 1
+
+
+def test_a_key_without_a_date_does_not_hide_the_others(tmp_path: Path) -> None:
+    database = tmp_path / "keys.sqlite3"
+    run("create", "me", database=database)
+    run("create", "you", database=database)
+    with closing(sqlite3.connect(database, isolation_level=None)) as base:
+        base.execute("UPDATE keys SET expires = 1e18 WHERE name = 'me'")
+    listed = run("list", database=database)
+    assert "expires 1e+18" in listed and "you" in listed
+
+
+def test_only_a_new_key_makes_a_file_of_keys(tmp_path: Path) -> None:
+    database = tmp_path / "typo.sqlite3"
+    for line in (["list"], ["revoke", "me"], ["rotate", "me"]):
+        done = CliRunner().invoke(app, ["keys", *line, "--api-key-db", str(database)])
+        assert isinstance(done.exception, StorageError) and str(database) in str(done.exception)
+    assert isinstance(CliRunner().invoke(app, ["serve", "--api-key-db", str(database)]).exception, InvalidRequestError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_that_is_taken_is_named_before_a_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, ["serve", "no/such-model", "--no-auth", "--port", str(port)])
+    assert isinstance(done.exception, InvalidRequestError) and f"port {port} of 127.0.0.1" in str(done.exception)
+
+
+def test_a_port_that_is_taken_meanwhile_is_named() -> None:
+    from bezel.cli import serve
+    from bezel.service.settings import ServerSettings
+
+    settings = ServerSettings(port=1)
+    with pytest.raises(InvalidRequestError, match=r"port 1 of 127.0.0.1.*in use"), serve._address_errors(settings):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -106,3 +106,4 @@ def test_cultures_and_a_style_reach_the_model(monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_no_tool_file_says_so(tmp_path: Path) -> None:
     assert isinstance(ran("run", "--tools", tmp_path / "no.py", "x").exception, ToolError)
     assert "empty" in str(ran("run", "--mcp", "", "x").exception)
+    assert isinstance(ran("run", "--mcp", "'", "x").exception, ToolError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import sqlite3
 import stat
 import time
@@ -117,3 +118,14 @@ def test_a_full_disk_loses_no_key(store: KeyStore) -> None:
     store._base.execute("PRAGMA max_page_count = 100000").close()
     secret, key = store.rotate("a")
     assert store.find(secret) == key and store.find(kept[0][0]) is None
+
+
+def test_a_key_expires_at_a_time_that_has_a_date_or_never(store: KeyStore) -> None:
+    for expires in (math.nan, math.inf, -math.inf, -1.0, 1e17):
+        with pytest.raises(InvalidRequestError, match="cannot expire"):
+            store.create("a", expires=expires)
+    secret, _ = store.create("a")
+    for grace in (math.inf, 1e17):
+        with pytest.raises(InvalidRequestError, match="cannot expire"):
+            store.rotate("a", grace)
+    assert store.find(secret) is not None and len(store.list()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -52,3 +53,17 @@ def test_a_servers_tools_are_listed_called_and_the_server_ends() -> None:
 def test_what_is_no_server_says_so(command: str) -> None:
     with pytest.raises(ToolError, match=r"empty|no MCP server"), mcp_tools(command):
         pass
+
+
+def test_a_command_that_cannot_be_split_is_refused() -> None:
+    with pytest.raises(ToolError, match="No closing quotation"), mcp_tools("server 'here"):
+        pass
+
+
+def test_a_program_that_speaks_something_else_is_one_line() -> None:
+    code = (
+        "from bezel.errors import ToolError\nfrom bezel.tools.mcp import mcp_tools\n"
+        "try:\n    with mcp_tools('echo hi'): pass\nexcept ToolError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("echo: no MCP server") and done.stderr == ""

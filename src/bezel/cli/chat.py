@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +77,8 @@ def chat(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_tokens=max_tokens, speculation=speculation
     )
     told = instructions(options.cultures(culture), style, system)
+    if session is not None:
+        session = writable(located(session))  # before anything is said that would be lost
     with offered(tools or [], mcp or []) as found:
         chosen = options.given(size=size, fit=fit, profile=profile, mmproj=mmproj, backend=backend)
         chosen |= options.given(base_url=base_url, device=device)
@@ -85,12 +87,27 @@ def chat(
         conversation = Conversation(loaded, told or None, sampling, found, max_rounds, of_videos(fps, mute))
         if session is not None and session.exists():
             conversation.load(session)
-        _talk(conversation, model)
+            conversation.instruct(told)
+        _talk(conversation, model, session)
+
+
+def _talk(conversation: Conversation, model: str, session: Path | None) -> None:
+    """Ask and answer until nothing comes any more. The conversation is kept after each line, in case it ends there."""
+    try:
+        for line in _lines(model):
+            try:
+                conversation.take(line)
+                if session is not None:
+                    conversation.save(session)
+            except BezelError as error:
+                print(f"bezel: {error}", file=sys.stderr)
+    finally:
         if session is not None:
             conversation.save(session)
 
 
-def _talk(conversation: Conversation, model: str) -> None:
+def _lines(model: str) -> Iterator[str]:
+    """What is typed or piped in, until its end or /quit."""
     ask = _prompt()
     if at_terminal():
         print(f"{model}. /help lists the commands.")
@@ -104,10 +121,7 @@ def _talk(conversation: Conversation, model: str) -> None:
             continue
         if line.strip() in ("/quit", "/exit", "/bye"):
             return
-        try:
-            conversation.take(line)
-        except BezelError as error:
-            print(f"bezel: {error}", file=sys.stderr)
+        yield line
 
 
 class Conversation:
@@ -132,6 +146,12 @@ class Conversation:
     def _begin(self, system: str | None) -> None:
         self._attached = _nothing()
         self.messages = [{"role": "system", "content": system}] if system else []
+
+    def instruct(self, system: str) -> None:
+        """Put a system message in the place of the one there is; an empty one changes nothing."""
+        if system:
+            told = len(self.messages) > 0 and self.messages[0]["role"] == "system"
+            self.messages[:told] = [{"role": "system", "content": system}]
 
     def take(self, line: str) -> None:
         """Answer a question or obey a /command. Raises InvalidRequestError for a command that is none."""
@@ -185,16 +205,18 @@ class Conversation:
         print(f"{path.name} goes with your next question")
 
     def _forget(self) -> Any:
-        if not self.messages or self.messages[-1]["role"] == "system":
+        asked = [index for index, message in enumerate(self.messages) if message["role"] == "user"]
+        if not asked:
             raise InvalidRequestError("there is no question to forget")
-        while (last := self.messages.pop())["role"] != "user":
-            pass
-        return last["content"]
+        question = self.messages[asked[-1]]["content"]
+        del self.messages[asked[-1] :]
+        return question
 
     def _answer(self, question: str | list[dict[str, Any]]) -> None:
         from bezel.backends.interface import Delta
         from bezel.cli.tools import show
 
+        before = list(self.messages)
         self.messages.append({"role": "user", "content": question})
         pieces: list[str] = []
         shown = show(lambda text: print(text, end="", flush=True))
@@ -206,18 +228,19 @@ class Conversation:
 
         try:
             usage = self._reply(listen)
-            self._stats = (
-                f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
-                f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s), "
-                f"{usage.accepted_tokens} of {usage.draft_tokens} drafted tokens accepted"
-            )
-            print()
         except KeyboardInterrupt:
-            print(" (stopped)")
             self.messages.append({"role": "assistant", "content": "".join(pieces)})
-        except BezelError:
-            self.messages.pop()
+            print(" (stopped)")
+            return
+        except BaseException:
+            self.messages = before  # a question without an answer is none that can be gone on from
             raise
+        self._stats = (
+            f"{usage.prompt_tokens} tokens read ({usage.prefill_tokens_per_second:.0f}/s), "
+            f"{usage.completion_tokens} written ({usage.decode_tokens_per_second:.0f}/s), "
+            f"{usage.accepted_tokens} of {usage.draft_tokens} drafted tokens accepted"
+        )
+        print()
 
     def _reply(self, listen: Callable[[Event | ToolRun], None]) -> Usage:
         """Answer the messages, add what was said and done, and return what the last answer took."""
@@ -243,20 +266,22 @@ class Conversation:
         """
         from bezel.weights.storage import file_when_whole
 
-        content = json.dumps({"messages": self.messages}, ensure_ascii=False, indent=1).encode()
-        path = Path(os.path.realpath(path))
-        if path.exists() and not path.is_file():
-            raise StorageError(f"{path}: is no file; /save it elsewhere")
+        text = json.dumps({"messages": self.messages}, ensure_ascii=False, indent=1)
+        try:
+            content = text.encode()
+        except UnicodeEncodeError:  # a file's name may be any bytes
+            content = json.dumps({"messages": self.messages}, indent=1).encode()
+        path = writable(path)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         with file_when_whole(path, len(content), mode) as write:
             write(content)
 
     def load(self, path: Path) -> None:
         """Take up a saved conversation. Raises InvalidRequestError for a file that is none; the old one then stays."""
-        from bezel.text.messages import normalise
+        from bezel.text.messages import normalise, parts_of
 
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = json.loads(path.read_text("utf-8-sig"))
             messages = content["messages"]
             if not isinstance(messages, list):
                 raise TypeError("messages is no list")
@@ -264,11 +289,25 @@ class Conversation:
             raise InvalidRequestError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidRequestError(f"{path}: is not a saved conversation ({error})") from None
-        found: list[dict[str, Any]] = []
-        for message in messages:
-            shows = isinstance(message, dict) and isinstance(message.get("content"), list)  # checked when it is asked
-            found += [message] if shows else normalise([message])
-        self.messages = found
+        # What is shown is checked when it is asked, by a model that sees or hears.
+        shown = [list(parts_of(message)) for message in messages]
+        bare = [message | {"content": ""} if parts else message for message, parts in zip(messages, shown, strict=True)]
+        found = normalise(bare) if bare else []
+        self.messages = [
+            message | {"content": parts} if parts else message for message, parts in zip(found, shown, strict=True)
+        ]
+
+
+def writable(path: Path) -> Path:
+    """The file that a path leads to, behind links. Raises StorageError where a conversation cannot be kept there."""
+    path = Path(os.path.realpath(path))
+    if not os.path.isdir(path.parent):
+        raise StorageError(f"{path}: cannot be written; create the folder {path.parent} first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StorageError(f"{path}: cannot be written; choose a folder that you can write")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StorageError(f"{path}: is no file; name another one for the conversation")
+    return path
 
 
 def _nothing() -> dict[str, list[Path]]:

@@ -9,6 +9,7 @@ be given several times, or all arguments that are left.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Argument:
 class Option:
     """A parameter that is given by name: `names` as they are typed, `envvar` where it is read from, too.
 
-    A number is at least `min`, or `above` it, and at most `max`.
+    A number is at least `min`, or `above` it, and at most `max`; none is infinite or not a number.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> click.Parameter:
     settings: dict[str, Any] = {"type": _type(kind, what), "required": required}
     if not required:
         settings["default"] = parameter.default
+    if kind is float:
+        settings["callback"] = _finite
     if isinstance(what, Argument):
         return click.Argument([parameter.name], nargs=-1 if several else 1, help=what.help, **settings)
     spelled = "--" + parameter.name.replace("_", "-")
@@ -92,6 +95,13 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> click.Parameter:
         show_envvar=True,
         **settings,
     )
+
+
+def _finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Not a number lies in every range, since it compares with none of its ends."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number to go by.", ctx, parameter)
+    return value
 
 
 def _as_list(value: Any, parameter: inspect.Parameter) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
-from bezel.cli.piped import piped
+from bezel.cli.piped import piped_lines
 
 EMBEDS = "google/embeddinggemma-300m"
 
@@ -22,7 +22,7 @@ def embed(
     as_json: options.Json = False,
 ) -> None:
     """Print the embedding of each text: its numbers in a line."""
-    given = texts or [line for line in piped('bezel embed "your text"').splitlines() if line.strip()]
+    given = texts or piped_lines('bezel embed "your text"')
     from bezel.api import load
 
     found = load(model, level, threads=threads).embed(given, task, dimensions)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option, command, group
 from bezel.cli.extras import explained
+from bezel.errors import StorageError
 
 if TYPE_CHECKING:
     from bezel.service.keys import KeyStore
 
 _DAY = 86_400.0
+_MOST_DAYS = 36_500
 Base = Annotated[str | None, Option("--api-key-db", help="File of the keys; default: that of `bezel serve`.")]
 Which = Annotated[str, Argument(help="Id or name of a key.")]
 
@@ -25,9 +27,11 @@ def create(
     name: Annotated[str, Argument(help="Whose key it is.")],
     scope: Annotated[
         list[str] | None,
-        Option(help="generate, models, tokenize, metrics; may be given several times. Default: the first three."),
+        Option(help="generate, models, tokenize, batches, metrics; may be given several times. Default: the first three."),
     ] = None,
-    days: Annotated[float | None, Option(min=0.001, help="Days until it expires; default: never.")] = None,
+    days: Annotated[
+        float | None, Option(min=0.001, max=_MOST_DAYS, help="Days until it expires; default: never.")
+    ] = None,
     rate_limit: Annotated[int | None, Option(help="Requests a minute; default: the server's.")] = None,
     token_limit: Annotated[int | None, Option(help="Tokens a minute; default: the server's.")] = None,
     api_key_db: Base = None,
@@ -35,7 +39,7 @@ def create(
     """Make a key and print it."""
     from bezel.service.keys import DEFAULT_SCOPES
 
-    with _store(api_key_db) as store:
+    with _store(api_key_db, new=True) as store:
         expires = None if days is None else time.time() + days * _DAY
         secret, _ = store.create(name, scope or DEFAULT_SCOPES, expires, rate_limit, token_limit)
         print(secret)
@@ -50,7 +54,7 @@ def list_(api_key_db: Base = None, as_json: options.Json = False) -> None:
         return
     for key in keys:
         state = "in use" if key.usable(time.time()) else "revoked" if key.revoked else "expired"
-        expires = _day(key.expires) if key.expires else "never"
+        expires = "never" if key.expires is None else _day(key.expires)
         print(f"{key.id}  {key.name}  {state}  created {_day(key.created)}  expires {expires}  {' '.join(key.scopes)}")
 
 
@@ -62,7 +66,7 @@ def revoke(which: Which, api_key_db: Base = None) -> None:
 
 def rotate(
     which: Which,
-    grace: Annotated[float, Option(min=0, help="Seconds for which the old key goes on.")] = 0.0,
+    grace: Annotated[float, Option(min=0, max=_MOST_DAYS * _DAY, help="Seconds for which the old key goes on.")] = 0.0,
     api_key_db: Base = None,
 ) -> None:
     """Make a key like another, print it, and end the other."""
@@ -71,14 +75,18 @@ def rotate(
 
 
 @contextmanager
-def _store(path: str | None) -> Iterator[KeyStore]:
+def _store(path: str | None, new: bool = False) -> Iterator[KeyStore]:
+    """The keys of a file, which is made where it may be `new`. Raises StorageError."""
     with explained("serve"):
         from pathlib import Path
 
         from bezel.service.keys import KeyStore
         from bezel.service.settings import ServerSettings
         from bezel.settings import read_settings
-    store = KeyStore(Path(read_settings(ServerSettings, "serve", {"api_key_db": path}).api_key_db))
+    file = Path(read_settings(ServerSettings, "serve", {"api_key_db": path}).api_key_db)
+    if not new and not file.exists():
+        raise StorageError(f"{file}: does not exist; name another --api-key-db, or make a key with `bezel keys create`")
+    store = KeyStore(file)
     try:
         yield store
     finally:
@@ -86,7 +94,11 @@ def _store(path: str | None) -> Iterator[KeyStore]:
 
 
 def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    """A Unix time as a date; as it is, where it has none."""
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g}"
 
 
 VERBS = group(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from bezel.cli import options
 from bezel.cli.commands import Argument
+from bezel.errors import UnknownModelError
 
 
 def list_(
@@ -20,10 +21,13 @@ def list_(
 
     wanted = (family or "").lower()
     variants = [v for v in catalogue() if wanted in v.id.lower() or wanted in v.family.lower()]
+    if not variants:
+        families = ", ".join(dict.fromkeys(v.family for v in catalogue()))
+        raise UnknownModelError(f"no variant or family has {family!r} in its name; the families are {families}")
     if as_json:
         print(json.dumps([asdict(v) | {"parameters": v.parameters} for v in variants]))
         return
-    width = max((len(v.id) for v in variants), default=0)
+    width = max(len(v.id) for v in variants)
     for v in variants:
         needed = footprint(v, "Q4_0", min(4096, v.context)).total
         print(

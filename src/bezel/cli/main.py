@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -63,6 +64,7 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the kernels' threads are the only ones that work
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _write_what_can_be_written()
     try:
         status = app.main(prog_name="bezel", standalone_mode=False) or 0
         if sys.stdout is not None:
@@ -86,6 +88,17 @@ def main() -> int:
             )
         _drop_output()
         return 1
+
+
+def _write_what_can_be_written() -> None:
+    """A character that the encoding of the output does not have becomes "?", and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.errors == "strict" or not _unicode(stream.encoding)):
+            stream.reconfigure(errors="replace")
+
+
+def _unicode(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith("utf-")
 
 
 def _drop_output() -> None:

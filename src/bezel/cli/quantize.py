@@ -31,7 +31,7 @@ def quantize(
     checkpoint = open_checkpoint(fetch(parse_reference(model)))
     try:
         with options.progress() as show:
-            written = write(sliced(checkpoint, size) if size else checkpoint, target, format, show)
+            written = write(sliced(checkpoint, size) if size is not None else checkpoint, target, format, show)
     finally:
         checkpoint.close()
     print(

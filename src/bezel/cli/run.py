@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -110,12 +111,12 @@ def run(
             repetition_penalty=repetition_penalty,
             seed=seed,
             speculation=speculation,
-            schema=_text(schema) if schema else None,
+            schema=_text(schema) if schema is not None else None,
             regex=regex,
-            choices=[choice.strip() for choice in choices.split(",")] if choices else None,
-            grammar=_text(grammar) if grammar else None,
+            choices=[choice.strip() for choice in choices.split(",")] if choices is not None else None,
+            grammar=_text(grammar) if grammar is not None else None,
             max_tokens=max_tokens,
-            tool_choice=_choice(tool_choice) if tool_choice else None,
+            tool_choice=_choice(tool_choice) if tool_choice is not None else None,
             pan_and_scan=pan_and_scan,
         )
         _answer(loaded, messages, found, max_rounds, stats, as_json, model, seen, stop=tuple(stop or ()), **asked)
@@ -186,7 +187,7 @@ def _fields(result: Result, runs: Sequence[ToolRun] | None) -> dict[str, Any]:
 
 
 def _question(prompt: list[str], files: list[Path]) -> str:
-    parts = [f"File {file.name}:\n{_text(file)}" for file in files]
+    parts = [f"File {_shown(file)}:\n{_text(file)}" for file in files]
     read = prompt in ([], ["-"])
     if read or not at_terminal():
         given = piped('bezel run "your question"', required=read and not files)
@@ -196,9 +197,15 @@ def _question(prompt: list[str], files: list[Path]) -> str:
     return "\n\n".join(parts)
 
 
+def _shown(file: Path) -> str:
+    """A file's name as text: names may be any bytes."""
+    return os.fsencode(file.name).decode("utf-8", "replace")
+
+
 def _text(file: Path) -> str:
+    """What a file holds, without the mark that Windows puts before UTF-8."""
     try:
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise InvalidRequestError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bezel.cli import options
 from bezel.cli.commands import Argument, Option
 from bezel.cli.extras import explained
+from bezel.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -16,9 +20,10 @@ if TYPE_CHECKING:
     from bezel.backends.interface import Backend
     from bezel.monitor.quality import Judge
     from bezel.monitor.settings import MonitorSettings
+    from bezel.safety.content import ContentPolicy
     from bezel.safety.guard import Guard
     from bezel.safety.settings import PolicySettings
-    from bezel.service.reloading import Reread
+    from bezel.service.reloading import AllSettings, Reread
     from bezel.service.settings import ServerSettings
     from bezel.service.tracing import Tracing
 
@@ -93,6 +98,7 @@ def serve(
         import uvicorn
 
         from bezel.monitor.settings import MonitorSettings
+        from bezel.safety.content import ContentPolicy
         from bezel.safety.settings import PolicySettings
         from bezel.service.listening import configuration
         from bezel.service.reloading import AllSettings
@@ -141,25 +147,58 @@ def serve(
         base_url=base_url,
         device=device,
     )
-    app = _application(models or ["tiny"], reread, loading | {"cache": cache_type}, threads)
-    server = app.state.server
-    config = configuration(app, server.settings)
-    listening = config.bind_socket()
-    listening.listen(config.backlog)  # who reads the line below may come at once
-    _say(server.settings, list(server.models), listening.getsockname()[1])
-    uvicorn.Server(config).run([listening])
+    told = reread()
+    _check_keys(told.serve)
+    policy = ContentPolicy.of(told.policy)
+    with _bound(told.serve) as listening:  # before minutes go by with loading
+        app = _application(models or ["tiny"], told, policy, reread, loading | {"cache": cache_type}, threads)
+        server = app.state.server
+        config = configuration(app, server.settings)
+        with _address_errors(server.settings):
+            listening.listen(config.backlog)  # who reads the line below may come at once
+        _say(server.settings, list(server.models), listening.getsockname()[1])
+        uvicorn.Server(config).run([listening])
 
 
-def _application(models: list[str], reread: Reread, loading: dict[str, Any], threads: int | None) -> FastAPI:
+def _bound(settings: ServerSettings) -> socket.socket:
+    """A socket at the server's address that does not listen yet. Raises as `_address_errors`."""
+    bound = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a server that just ended linger
+        with _address_errors(settings):
+            bound.bind((settings.host, settings.port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+@contextmanager
+def _address_errors(settings: ServerSettings) -> Iterator[None]:
+    """InvalidRequestError that names the port, where the system does not give it."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequestError(
+            f"port {settings.port} of {settings.host} cannot be listened on ({reason}); name another --port, or --host"
+        ) from None
+
+
+def _application(
+    models: list[str],
+    told: AllSettings,
+    policy: ContentPolicy,
+    reread: Reread,
+    loading: dict[str, Any],
+    threads: int | None,
+) -> FastAPI:
     """The server with its models, and those that judge, loaded."""
-    from bezel.safety.content import ContentPolicy
     from bezel.service.app import create_app
 
-    told = reread()
     settings = told.serve
-    _check_keys(settings)
     tracing = _tracing() if settings.tracing else None
-    policy, judge = ContentPolicy.of(told.policy), _judge(told.monitor)
+    judge = _judge(told.monitor)
     loading |= {"sequences": settings.max_num_seqs}
     apart = settings.engine_process and loading.get("backend", "native") == "native"
     backends = {name: _opened(apart, model=name, **loading) for name in models}
@@ -175,7 +214,6 @@ def _judge(settings: MonitorSettings) -> Judge:
     from pathlib import Path
 
     from bezel.backends.interface import Embedder
-    from bezel.errors import InvalidRequestError
     from bezel.monitor.quality import Judge, read_references
 
     references = read_references(Path(settings.quality_references)) if settings.quality_references else None
@@ -223,7 +261,6 @@ def _check_keys(settings: ServerSettings) -> None:
     """InvalidRequestError where nobody could ask; said aloud where everybody may."""
     from pathlib import Path
 
-    from bezel.errors import InvalidRequestError
     from bezel.service.keys import KeyStore
 
     if settings.no_auth:
@@ -232,9 +269,11 @@ def _check_keys(settings: ServerSettings) -> None:
             file=sys.stderr,
         )
         return
-    keys = KeyStore(Path(settings.api_key_db))
-    found = any(key.revoked is None for key in keys.list())
-    keys.close()
+    found, file = False, Path(settings.api_key_db)
+    if file.exists():  # a name that was mistyped shall not become a file
+        keys = KeyStore(file)
+        found = any(key.revoked is None for key in keys.list())
+        keys.close()
     if not found:
         raise InvalidRequestError(
             f"{settings.api_key_db} has no API key; create one with `bezel keys create NAME`, or try things out on "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,9 @@ def show(
     header: Annotated[
         bool, Option("--header", help="Read the checkpoint's own header, on the hub too; no weights are fetched.")
     ] = False,
-    context: Annotated[int, Option("--context", "-c", help="Tokens of context for the memory figures.")] = 4096,
+    context: Annotated[
+        int | None, Option("--context", "-c", help="Tokens of context for the memory figures; default: 4096 at most.")
+    ] = None,
     memory: Annotated[bool, Option("--memory", help="Predict the memory of a running model, by part.")] = False,
     level: options.Level = None,
     size: options.Size = None,
@@ -31,6 +34,8 @@ def show(
     if memory:
         _show_memory(model, context, level, size, as_json)
         return
+    if level is not None or size is not None:
+        raise InvalidRequestError("--level and --size are for the memory of a running model; add --memory")
     facts = _facts(model, header, context)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -41,10 +46,17 @@ def show(
         print(f"{name:<{width}}  {', '.join(text) if isinstance(text, list) else text}")
 
 
-def _variant(variant: Variant, context: int) -> dict[str, Any]:
+def _planned(context: int | None, longest: int) -> int:
+    """The context that was asked for, or the default where the model holds that many tokens."""
+    from bezel.catalog.memory import DEFAULT_CONTEXT
+
+    return min(DEFAULT_CONTEXT, longest) if context is None else context
+
+
+def _variant(variant: Variant, context: int | None) -> dict[str, Any]:
     from bezel.catalog.memory import LEVEL_BITS, footprint
 
-    planned = min(context, variant.context)
+    planned = _planned(context, variant.context)
     memory = {level: options.gigabytes(footprint(variant, level, planned).total) for level in LEVEL_BITS}
     facts = {
         "id": variant.id,
@@ -62,7 +74,7 @@ def _variant(variant: Variant, context: int) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _facts(model: str, header: bool, context: int) -> dict[str, Any]:
+def _facts(model: str, header: bool, context: int | None) -> dict[str, Any]:
     from bezel.catalog.variants import find
     from bezel.weights.hub import parse_reference
 
@@ -70,25 +82,26 @@ def _facts(model: str, header: bool, context: int) -> dict[str, Any]:
         reference = parse_reference(model)
     except (UnknownModelError, InvalidRequestError):
         return _variant(find(model), context)
-    if reference.path is not None or reference.file or reference.revision or header:
-        return _checkpoint(reference)
-    try:
-        return _variant(find(model), context)
-    except UnknownModelError:
-        return _checkpoint(reference)
+    if reference.path is None and not reference.file and not reference.revision and not header:
+        with contextlib.suppress(UnknownModelError):
+            return _variant(find(model), context)
+    if context is not None:
+        raise InvalidRequestError(f"--context is for the memory that {model} takes when it runs; add --memory")
+    return _checkpoint(reference)
 
 
-def _show_memory(model: str, context: int, level: str | None, size: str | None, as_json: bool) -> None:
+def _show_memory(model: str, context: int | None, level: str | None, size: str | None, as_json: bool) -> None:
     """Predicted memory as a table, or in bytes; of a variant that is not here, at 4 bit where no level is asked."""
-    needed = _predicted(model, context, level, size)
+    needed, planned = _predicted(model, context, level, size)
     if as_json:
-        print(json.dumps({"model": model, "context": context, "memory": needed.table()}))
+        print(json.dumps({"model": model, "context": planned, "memory": needed.table()}))
         return
     for name, size_of_part in needed.table().items():
         print(f"{name:<14}  {options.gigabytes(size_of_part):>9}")
 
 
-def _predicted(model: str, context: int, level: str | None, size: str | None) -> Footprint:
+def _predicted(model: str, context: int | None, level: str | None, size: str | None) -> tuple[Footprint, int]:
+    """The memory and the context that it is for. InvalidRequestError where the model does not hold that."""
     from bezel.catalog.memory import sized_footprint
     from bezel.catalog.variants import find
     from bezel.weights.checkpoint import LEVELS
@@ -102,13 +115,20 @@ def _predicted(model: str, context: int, level: str | None, size: str | None) ->
     except (UnknownModelError, InvalidRequestError):
         reference = None
     if reference is None or (reference.path is None and not reference.file and not reference.revision):
-        return sized_footprint(find(model), format.name if format else "Q4_0", context, size)
+        variant = find(model)
+        planned = _planned(context, variant.context)
+        return sized_footprint(variant, format.name if format else "Q4_0", planned, size), planned
+    from bezel.backends.loading import longest_context
     from bezel.weights.memory import predicted
     from bezel.weights.slice import sliced
 
     checkpoint = _opened(reference)
     try:
-        return predicted(sliced(checkpoint, size) if size else checkpoint, format, context)
+        longest = longest_context(checkpoint)
+        planned = _planned(context, longest)
+        if not 0 < planned <= longest:
+            raise InvalidRequestError(f"{model} holds 1 to {longest} tokens of context, not {planned}")
+        return predicted(sliced(checkpoint, size) if size is not None else checkpoint, format, planned), planned
     finally:
         checkpoint.close()
 

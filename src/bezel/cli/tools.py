@@ -51,7 +51,7 @@ def offered(files: Sequence[Path], servers: Sequence[str]) -> Iterator[Offered]:
 def read_schemas(file: Path) -> list[dict[str, Any]]:
     """The tool schemas of a JSON file. Raises InvalidRequestError naming the file."""
     try:
-        tools = json.loads(file.read_text("utf-8"))
+        tools = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise InvalidRequestError(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -22,6 +22,8 @@ SCOPES = ("generate", "models", "tokenize", "batches", "metrics")
 DEFAULT_SCOPES = ("generate", "models", "tokenize")
 PREFIX = "bz-"
 _MOST_NAME = 64
+_LAST = 253_402_300_799.0
+"""The last second of the year 9999: later times have no date."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, scopes TEXT NOT NULL, created REAL NOT NULL,
@@ -76,7 +78,7 @@ class KeyStore:
     ) -> tuple[str, Key]:
         """A new key and what is known of it. The key itself cannot be shown again.
 
-        Raises InvalidRequestError for a name or scopes that cannot be.
+        Raises InvalidRequestError for a name, scopes or a time that cannot be.
         """
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
@@ -86,6 +88,8 @@ class KeyStore:
         for what, limit in (("rate_limit", rate_limit), ("token_limit", token_limit)):
             if limit is not None and not 0 <= limit <= 10**12:
                 raise InvalidRequestError(f"{what} is {limit}; it must lie between 0 (none) and 10**12")
+        if expires is not None:
+            _check_time(expires)
         secret, key, added = _new(name, tuple(scopes), expires, rate_limit, token_limit)
         self._write(added)
         return secret, key
@@ -115,12 +119,16 @@ class KeyStore:
         return key
 
     def rotate(self, identity: str, grace: float = 0.0) -> tuple[str, Key]:
-        """A new key like an old one, which ends in `grace` seconds; both or neither. Raises as `revoke`."""
+        """A new key like an old one, which ends in `grace` seconds; both or neither.
+
+        Raises as `revoke`, and InvalidRequestError for a grace without an end.
+        """
         old, now = self._named(identity), time.time()
         secret, key, added = _new(old.name, old.scopes, old.expires, old.rate_limit, old.token_limit)
         ended: _Statement = ("UPDATE keys SET revoked = ? WHERE id = ?", (now, old.id))
         if grace > 0:
             ends = now + grace
+            _check_time(ends)
             ended = ("UPDATE keys SET expires = ? WHERE id = ?", (min(ends, old.expires or ends), old.id))
         self._write(ended, added)
         return secret, key
@@ -169,6 +177,12 @@ def _new(
     key = Key("key_" + secrets.token_hex(6), name, scopes, time.time(), expires, None, rate_limit, token_limit)
     values = (key.id, name, _digest(secret), " ".join(scopes), key.created, expires, rate_limit, token_limit)
     return secret, key, ("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)", values)
+
+
+def _check_time(expires: float) -> None:
+    """SQLite keeps what is not a number as NULL, which is a key that never expires."""
+    if not 0 <= expires <= _LAST:
+        raise InvalidRequestError(f"a key cannot expire at {expires}; give a Unix time before the year 10000")
 
 
 def _digest(secret: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shlex
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,6 +16,8 @@ from bezel.tools.tool import Tool
 
 STARTS_WITHIN = 60.0
 ENDS_WITHIN = 15.0
+# Python prints what no handler takes: of the library a traceback for every line that is no MCP.
+logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 
 @contextmanager
@@ -22,9 +25,12 @@ def mcp_tools(command: str, call_timeout: float = 60.0) -> Iterator[list[Tool]]:
     """The tools of the MCP server that `command` (as in a shell, but without one) starts; it ends with the block.
 
     The server runs with this user's rights and few of this process's environment variables. Raises ToolError where the
-    `mcp` library is missing, or the server does not start within STARTS_WITHIN seconds.
+    command cannot be read, the `mcp` library is missing, or the server does not start within STARTS_WITHIN seconds.
     """
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ToolError(f"{command}: is no command of an MCP server ({error}); quote it as in a shell") from None
     if not words:
         raise ToolError("the command of the MCP server is empty")
     server = _Server(words, call_timeout)

@@ -89,6 +89,8 @@ def _written(path: Path, partial: Path, size: int, mode: int = 0o666) -> Iterato
 
 
 def _partial(path: Path) -> Path:
+    if not path.name:
+        raise StorageError(f"{path}: cannot be written, it is a folder; give the name of something new in it")
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
 
 
