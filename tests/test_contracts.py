@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,40 @@ def test_a_cache_format_that_cannot_hold_the_heads_is_refused() -> None:
 def test_sampling_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(InvalidRequestError, match=name):
         Sampling(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", "0.7"),
+        ("temperature", None),
+        ("temperature", True),
+        ("top_k", None),
+        ("top_k", 1.5),
+        ("seed", 1.5),
+        ("seed", "a"),
+        ("logit_bias", [1]),
+        ("logit_bias", {"a": 1.0}),
+        ("logit_bias", {1.5: 1.0}),
+        ("logit_bias", {5: float("nan")}),
+        ("logit_bias", {5: float("inf")}),
+        ("logit_bias", {5: 10**400}),
+        ("logit_bias", {5: "1"}),
+    ],
+)
+def test_sampling_of_another_type_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=name) as caught:
+        Sampling(**{name: value})
+    assert len(str(caught.value)) < 250
+
+
+def test_sampling_takes_what_people_write() -> None:
+    assert Sampling(seed=-1).seed == 2**64 - 1 and Sampling(seed=np.int64(7)).seed == 7
+    assert Sampling(logit_bias={"5": 1, 6: np.float32(2)}).logit_bias == {5: 1.0, 6: 2.0}
+    assert Sampling(logit_bias={5: -np.inf}).logit_bias == {5: -np.inf}  # never chosen
+    assert Sampling(logit_bias=None).logit_bias == {}  # type: ignore[arg-type]
+    found = replace(Sampling(temperature=np.float32(0.5), top_k=np.int64(3)), min_p=0)
+    assert (type(found.temperature), found.temperature, type(found.top_k), found.min_p) == (float, 0.5, int, 0.0)
 
 
 def test_rows_that_blocks_do_not_divide_are_refused() -> None:

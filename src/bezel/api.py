@@ -12,12 +12,12 @@ from bezel.backends.native import NativeBackend, collect, sampling_with
 from bezel.backends.opening import open_backend
 from bezel.catalog.hardware import MemoryUse, memory_use
 from bezel.engine.scheduler import Statistics
-from bezel.errors import InvalidRequestError, UnsupportedInputError
+from bezel.errors import ConstraintFailedError, InvalidRequestError, UnsupportedInputError
 from bezel.generation import loop
-from bezel.generation.constraints.grammar import Grammar
+from bezel.generation.sampling import whole
 from bezel.kernels.interface import F32
 from bezel.media.fetching import Sources
-from bezel.structured import structure
+from bezel.structured import check_document, constraint_of, parsed
 from bezel.text.calls import CallBroken, CallFinished
 from bezel.text.tools import ToolChoice, check_tools
 from bezel.text.tools import tool_choice as read_tool_choice
@@ -114,6 +114,11 @@ class Model:
         return self._backend
 
     @property
+    def _holds(self) -> bool:
+        """Whether the engine holds answers to a schema itself; an endpoint may or may not."""
+        return isinstance(self._backend, NativeBackend)
+
+    @property
     def tokenizer(self) -> Any:
         """The model's tokenizer: `encode(text)`, `decode(ids)`."""
         return getattr(self._backend, "tokenizer", None) or self._native.tokenizer
@@ -135,7 +140,7 @@ class Model:
         prompt: str | Sequence[int] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         max_tokens: int | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         logprobs: int | None = None,
         speculation: SpeculationMode = "auto",
         tool_choice: ToolChoice | Mapping[str, Any] = "auto",
@@ -168,12 +173,12 @@ class Model:
         chat = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return Request(
             messages=chat,
-            prompt=prompt,
+            prompt=prompt if prompt is None or isinstance(prompt, str) else loop.as_ids(prompt),
             tools=check_tools(tools),
             sampling=sampling_with(self._backend.sampling, sampling),
-            max_tokens=max_tokens,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
-            logprobs=logprobs,
+            max_tokens=None if max_tokens is None else whole("max_tokens", max_tokens, 1),
+            stop=_stops(stop),
+            logprobs=None if logprobs is None else whole("logprobs", logprobs, 0),
             speculation=speculation,
             tool_choice=read_tool_choice(tool_choice),
             parallel_tool_calls=parallel_tool_calls,
@@ -189,7 +194,8 @@ class Model:
     def chat(self, messages: Messages, **options: Any) -> Result:
         """Answer one user message or a whole conversation. `options`: see `request`.
 
-        With a `schema` the result's `parsed` is the object that the answer spells, unless it was cut off.
+        With a `schema` the result's `parsed` is the object that the answer spells, unless it was cut off. Raises
+        ConstraintFailedError, with the answer in its message, where that makes no object.
         """
         return self.answer(self.request(messages=messages, **options), schema=options.get("schema"))
 
@@ -199,7 +205,7 @@ class Model:
 
     def answer(self, request: Request, listen: Callable[[Event], object] | None = None, schema: Any = None) -> Result:
         """Answer a request; `listen` is told of each event as it comes, and `schema` says what `parsed` shall be."""
-        return _result(request, _told(self.events(request), listen), schema)
+        return _result(request, _told(self.events(request), listen), schema, self._holds)
 
     def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
         """Pieces of the answer's text as they are produced. Closing the iterator cancels the request."""
@@ -209,9 +215,11 @@ class Model:
 
     def chat_batch(self, conversations: Sequence[Messages], **options: Any) -> list[Result]:
         """Answer several conversations together; the answers come in their order. `options`: see `request`."""
+        if isinstance(conversations, str):
+            raise InvalidRequestError("conversations is one text; send a list of them")
         requests = [self.request(messages=messages, **options) for messages in conversations]
         answers = zip(requests, self._backend.answers(requests), strict=True)
-        return [_result(request, events, options.get("schema")) for request, events in answers]
+        return [_result(request, events, options.get("schema"), self._holds) for request, events in answers]
 
     def run_tools(
         self,
@@ -298,7 +306,7 @@ class Model:
 
     def logits(self, token_ids: Sequence[int]) -> F32:
         """Logits after every token: float32 [T, vocabulary]."""
-        return loop.all_logits(self._native.model, token_ids)
+        return loop.all_logits(self._native.model, loop.as_ids(token_ids))
 
     def next_logits(
         self, token_ids: Sequence[int] | None = None, messages: Messages | None = None, **options: Any
@@ -310,16 +318,16 @@ class Model:
         if (token_ids is None) == (messages is None):
             raise InvalidRequestError("give either token_ids or messages")
         if token_ids is not None:
-            return loop.next_logits(self._native.model, token_ids)
+            return loop.next_logits(self._native.model, loop.as_ids(token_ids))
         return self._native.next_logits(self.request(messages=messages, **options))
 
     def logprobs(self, token_ids: Sequence[int]) -> F32:
         """Log-probability of tokens 1 ... T-1, each given those before it: float32 [T - 1]."""
-        return loop.token_logprobs(self._native.model, token_ids)
+        return loop.token_logprobs(self._native.model, loop.as_ids(token_ids))
 
     def perplexity(self, text: str | Sequence[int]) -> float:
         """exp(-mean log-probability per token) of a text, or of token ids."""
-        ids = self._native.prompt_ids(Request(prompt=text)) if isinstance(text, str) else text
+        ids = self._native.prompt_ids(Request(prompt=text)) if isinstance(text, str) else loop.as_ids(text)
         return loop.perplexity(self._native.model, ids)
 
     def bench(self, prompt_tokens: int = 512, new_tokens: int = 128, depth: int = 0, profile: bool = False) -> Bench:
@@ -354,26 +362,21 @@ def _told(events: Iterable[Event], listen: Callable[[Any], object] | None) -> It
         yield event
 
 
-def constraint_of(
-    schema: Any = None, regex: str | None = None, grammar: str | None = None, choices: Sequence[str] | None = None
-) -> Grammar | None:
-    """What an answer must look like; None where nothing is said. InvalidRequestError where more than one thing is."""
-    given = [value is not None for value in (schema, regex, grammar, choices)]
-    if sum(given) > 1:
-        raise InvalidRequestError("give one of schema, regex, grammar and choices")
-    if schema is not None:
-        return structure(schema)[0]
-    if regex is not None:
-        return Grammar.regex(regex)
-    if grammar is not None:
-        return Grammar.lark(grammar)
-    return Grammar.choices(choices) if choices is not None else None
+def _stops(stop: Any) -> tuple[str, ...]:
+    if stop is None or isinstance(stop, str):
+        return () if stop is None else (stop,)
+    found = tuple(stop) if isinstance(stop, Iterable) else (None,)
+    if not all(isinstance(one, str) for one in found):
+        raise InvalidRequestError(f"stop is {stop!r}; send a text or a list of texts")
+    return found
 
 
-def _result(request: Request, events: Iterable[Event], schema: Any) -> Result:
+def _result(request: Request, events: Iterable[Event], schema: Any, held: bool) -> Result:
+    """The whole of an answer. `held`: the engine held it to the request's constraint while it was written."""
     events = list(events)
     text, tokens, finish = collect(events)
-    whole = schema is not None and finish.reason == "stop" and not request.stop
+    calls = any(isinstance(event, CallFinished | CallBroken) for event in events)
+    document = finish.reason == "stop" and not calls
     return Result(
         text=text,
         finish_reason=finish.reason,
@@ -383,5 +386,18 @@ def _result(request: Request, events: Iterable[Event], schema: Any) -> Result:
         calls=tuple(event.call for event in events if isinstance(event, CallFinished)),
         broken=tuple(event for event in events if isinstance(event, CallBroken)),
         memory=memory_use(),
-        parsed=structure(schema)[1](text) if whole else None,
+        parsed=_document(request, text, schema, held) if document else None,
     )
+
+
+def _document(request: Request, text: str, schema: Any, held: bool) -> Any:
+    """The object that an answer spells. Where there are stop strings, one may have cut it: None then."""
+    grammar = request.constraint
+    try:
+        if grammar is not None and grammar.kind == "schema" and not held:
+            check_document(text, grammar)
+        return None if schema is None else parsed(text, schema)
+    except ConstraintFailedError:
+        if request.stop:
+            return None
+        raise

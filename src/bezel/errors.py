@@ -37,7 +37,7 @@ class ConstraintError(InvalidRequestError):
 
 
 class ConstraintFailedError(BezelError, RuntimeError):
-    """No answer that the constraint allows was found; what was generated so far is dropped."""
+    """No answer that the constraint allows was found. Of one that was whole, the message has the text."""
 
 
 class UnfinishedSpeechError(InvalidRequestError):

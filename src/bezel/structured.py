@@ -1,7 +1,7 @@
 """Answers as objects: Python types to JSON Schemas, and documents of these back to objects.
 
 Understood are pydantic models, dataclasses, TypedDict, Literal, Enum, unions, lists, tuples, dictionaries with string
-keys, dates, UUIDs and the plain types; everything else is a ConstraintError.
+keys, dates, times, UUIDs and the plain types; everything else is a ConstraintError.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import json
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Literal, Union, cast
 
-from bezel.errors import ConstraintError
+from bezel.errors import ConstraintError, ConstraintFailedError, InvalidRequestError
 from bezel.generation.constraints.closing import closed
 from bezel.generation.constraints.grammar import Grammar
 
@@ -35,8 +35,60 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 _SPELLED: dict[Any, tuple[str, Callable[[str], Any]]] = {
     datetime.datetime: ("date-time", datetime.datetime.fromisoformat),
     datetime.date: ("date", datetime.date.fromisoformat),
+    datetime.time: ("time", datetime.time.fromisoformat),
     uuid.UUID: ("uuid", uuid.UUID),
 }
+# Formats allow what no release of Python reads: the year 0, leap seconds, and small letters.
+_YEAR = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+_CLOCK = "[0-9]{2}:[0-9]{2}:[0-5][0-9][0-9.:Z+-]*"
+_READABLE = {
+    "date": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$",
+    "date-time": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}$",
+    "time": f"^{_CLOCK}$",
+}
+_VALUES = frozenset(("enum", "const", "default", "examples"))  # what stands there is no schema
+
+
+def constraint_of(
+    schema: Any = None, regex: str | None = None, grammar: str | None = None, choices: Sequence[str] | None = None
+) -> Grammar | None:
+    """What an answer must look like; None where nothing is said. InvalidRequestError where more than one thing is."""
+    given = [value is not None for value in (schema, regex, grammar, choices)]
+    if sum(given) > 1:
+        raise InvalidRequestError("give one of schema, regex, grammar and choices")
+    if schema is not None:
+        return structure(schema)[0]
+    if regex is not None:
+        return Grammar.regex(regex)
+    if grammar is not None:
+        return Grammar.lark(grammar)
+    return Grammar.choices(choices) if choices is not None else None
+
+
+def check_document(text: str, grammar: Grammar) -> None:
+    """Hold an answer against its JSON Schema, for engines that may not have.
+
+    Raises ConstraintFailedError with the answer in its message.
+    """
+    from bezel.generation.constraints.gate import Gate
+
+    path = Gate(json.loads(grammar.source)).refusal(text)
+    if path is not None:
+        place = "/".join(map(str, path)) or "the whole document"
+        raise ConstraintFailedError(f"the answer is not what its schema allows ({place}); it was: {text}")
+
+
+def parsed(text: str, schema: Any) -> Any:
+    """The object of a whole answer. Raises ConstraintFailedError, with the answer in its message, where it makes none.
+
+    That is so where a type refuses what its schema allows: by a validator of pydantic's, or `__post_init__`.
+    """
+    parse = structure(schema)[1]
+    try:
+        return parse(text)
+    except Exception as error:  # a user's own code among it
+        reason = f"{type(error).__name__}: {error}"
+        raise ConstraintFailedError(f"no object can be made of the answer ({reason}); it was: {text}") from error
 
 
 def structure(schema: Any) -> tuple[Grammar, Parse]:
@@ -48,12 +100,25 @@ def structure(schema: Any) -> tuple[Grammar, Parse]:
     if isinstance(schema, Mapping | bool | str):
         return Grammar.schema(schema), json.loads
     if callable(getattr(schema, "model_json_schema", None)):
-        return Grammar.schema(closed(schema.model_json_schema())), schema.model_validate_json
+        return Grammar.schema(_readable(closed(schema.model_json_schema()))), schema.model_validate_json
     writer = _Writer()
     whole = writer.schema(schema)
     if writer.definitions:
         whole = {**whole, "$defs": writer.definitions}
     return Grammar.schema(whole), lambda text: _built(schema, json.loads(text))
+
+
+def _readable(schema: Any) -> Any:
+    """A JSON Schema whose dates and times are those that Python reads."""
+    if isinstance(schema, list):
+        return [_readable(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: part if key in _VALUES else _readable(part) for key, part in schema.items()}
+    spelled = out.get("format") if out.get("type") == "string" else None
+    if isinstance(spelled, str) and spelled in _READABLE:
+        out.setdefault("pattern", _READABLE[spelled])
+    return out
 
 
 class _Writer:
@@ -64,26 +129,24 @@ class _Writer:
         self._names: dict[Any, str] = {}
 
     def schema(self, kind: Any) -> dict[str, Any]:
-        if kind in _PLAIN:
-            return dict(_PLAIN[kind])
-        if kind in _SPELLED:
-            return {"type": "string", "format": _SPELLED[kind][0]}
-        if _has_fields(kind):
-            return self._fields(kind)
-        if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return {"enum": [member.value for member in kind]}
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is typing.Annotated:
             return self.schema(arguments[0])
-        if origin is Literal:
-            return {"enum": list(arguments)}
+        if isinstance(kind, Hashable) and kind in _PLAIN:
+            return dict(_PLAIN[kind])
+        if isinstance(kind, Hashable) and kind in _SPELLED:
+            return cast(dict[str, Any], _readable({"type": "string", "format": _SPELLED[kind][0]}))
+        if _has_fields(kind):
+            return self._fields(kind)
+        if _members(kind):
+            return {"enum": [_plain(member) for member in _members(kind)]}
         if origin in (Union, types.UnionType):
             return {"anyOf": [self.schema(option) for option in arguments]}
-        if origin in (list, Sequence):
+        if origin in (list, Sequence) and arguments:
             return {"type": "array", "items": self.schema(arguments[0])}
         if origin is tuple:
             return self._tuple(arguments)
-        if origin in (dict, Mapping) and arguments[0] is str:
+        if origin in (dict, Mapping) and arguments[:1] == (str,):
             return {"type": "object", "additionalProperties": self.schema(arguments[1])}
         raise ConstraintError(f"no JSON Schema can be made of {kind!r}; use a dataclass, a pydantic model or a schema")
 
@@ -107,12 +170,40 @@ class _Writer:
         return {"$ref": f"#/$defs/{self._names[kind]}"}
 
 
+def _members(kind: Any) -> list[Any]:
+    """The values of an Enum or a Literal; none of any other type."""
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return list(kind)
+    return list(typing.get_args(kind)) if typing.get_origin(kind) is Literal else []
+
+
+def _plain(member: Any) -> Any:
+    """A member of an Enum or a Literal as JSON has it. ConstraintError where it has nothing for it."""
+    value = member.value if isinstance(member, enum.Enum) else member
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise ConstraintError(
+            f"{member!r} has no form in JSON ({error}); use texts, numbers or lists of them"
+        ) from None
+
+
+def _member(kind: Any, value: Any) -> Any:
+    """The member that a JSON value stands for: that which is spelled so, else (2 for 2.0) the first that equals it."""
+    spelled = json.dumps(value, sort_keys=True)
+    found = [member for member in _members(kind) if json.dumps(_plain(member), sort_keys=True) == spelled]
+    return (found or [member for member in _members(kind) if _plain(member) == value])[0]
+
+
 def _has_fields(kind: Any) -> bool:
     return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or typing.is_typeddict(kind))
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
+    try:
+        hints = typing.get_type_hints(kind)
+    except (NameError, TypeError) as error:
+        raise ConstraintError(f"the type hints of {kind.__name__} cannot be read ({error})") from None
     if not dataclasses.is_dataclass(kind):
         return hints
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
@@ -128,16 +219,16 @@ def _required(kind: Any) -> list[str]:
 
 def _built(kind: Any, value: Any) -> Any:
     """An object of a type, from a value that its schema allows."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _built(arguments[0], value)
     if kind in _SPELLED:
         return _SPELLED[kind][1](value)
     if _has_fields(kind):
         parts = {name: _built(part, value[name]) for name, part in _hints(kind).items() if name in value}
         return kind(**parts)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(value)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return _built(arguments[0], value)
+    if _members(kind):
+        return _member(kind, value)
     if origin in (Union, types.UnionType):
         return _built(next(option for option in arguments if _fits(option, value)), value)
     if origin in (list, Sequence):

@@ -263,3 +263,91 @@ def test_one_constraint_at_most_and_a_sound_one(model: bezel.Model) -> None:
     with pytest.raises(ConstraintFailedError, match="no document"):
         model.chat("x", schema=impossible, max_tokens=400)
     assert model.chat("x", max_tokens=1).usage.completion_tokens == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"threads": "2"},
+        {"threads": 2.5},
+        {"threads": -1},
+        {"threads": 0},
+        {"threads": 257},
+        {"threads": True},
+        {"context": "5"},
+        {"context": 1.5},
+        {"sequences": "a"},
+        {"sequences": 1.5},
+        {"model": None},
+        {"fit": float("nan")},
+        {"fit": float("inf")},
+        {"fit": [1]},
+        {"draft": ""},
+        {"draft": 3},
+        {"level": 4},
+        {"cache": []},
+        {"profile": 1},
+        {"backend": None},
+    ],
+)
+def test_what_cannot_be_loaded_with_is_named(asked: dict[str, Any]) -> None:
+    threads = Native().threads
+    with pytest.raises(InvalidRequestError, match=next(iter(asked))):
+        bezel.load(**asked)
+    assert Native().threads == threads
+
+
+def test_whole_numbers_of_any_kind_will_do(folder: Path) -> None:
+    loaded = bezel.load(str(folder), context=np.int64(96), sequences=np.int32(2), threads=np.int64(Native().threads))
+    assert loaded.describe()["context"] == 96
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"stop": [1]}, "stop"),
+        ({"stop": 5}, "stop"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"max_tokens": "3"}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"regex": 5}, "regex"),
+        ({"grammar": b"x"}, "grammar"),
+        ({"choices": 5}, "choices"),
+        ({"choices": ["\ud800"]}, "surrogate"),
+        ({"regex": "\ud800"}, "surrogate"),
+        ({"temperature": "0.7"}, "temperature"),
+    ],
+)
+def test_a_field_of_another_type_is_named(model: bezel.Model, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        model.chat("x", **{"max_tokens": 3, **asked})
+
+
+def test_what_openai_writes_is_taken(model: bezel.Model) -> None:
+    options: dict[str, Any] = {"max_tokens": 3, "temperature": 0.0}
+    plain = model.chat("x", **options)
+    assert model.chat("x", stop=None, logit_bias=None, seed=-1, **options).text == plain.text
+    biased = [model.chat("x", logit_bias={token: 1e6}, **options).token_ids for token in ("50", 50)]
+    assert biased[0] == biased[1] == (50, 50, 50)
+
+
+def test_token_ids_are_integers_of_any_kind(model: bezel.Model) -> None:
+    ids = [2, 50, 60]
+    given = np.array(ids)
+    assert model.complete(given, max_tokens=3, temperature=0.0).text == (
+        model.complete(ids, max_tokens=3, temperature=0.0).text
+    )
+    for ask in (model.logits, model.logprobs, model.next_logits, model.perplexity):
+        np.testing.assert_array_equal(ask(given), ask(ids))  # type: ignore[operator]
+        for wrong in (["a"], [1.5], np.array([ids]), np.array([2.0])):
+            with pytest.raises(InvalidRequestError, match="token ids must be whole numbers"):
+                ask(wrong)  # type: ignore[operator]
+    with pytest.raises(InvalidRequestError, match="token ids"):
+        model.complete([1.5])  # type: ignore[list-item]
+
+
+def test_a_batch_is_no_text(model: bezel.Model) -> None:
+    with pytest.raises(InvalidRequestError, match="conversations"):
+        model.chat_batch("hello")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 import time
 import wave
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from bezel.backends.outgoing import body_of
 from bezel.cli.main import app
 from bezel.errors import (
     AccessDeniedError,
+    ConstraintError,
+    ConstraintFailedError,
     ContentBlockedError,
     ContextLengthError,
     EndpointError,
@@ -78,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(b"", "text/event-stream")
         try:
             for line in self.server.lines:
-                self._line(json.dumps(line))
+                self._line(line if isinstance(line, str) else json.dumps(line))
             while self.server.forever:
                 self._line(json.dumps(chunk(content="more ")))
                 time.sleep(0.01)
@@ -223,6 +227,16 @@ def test_an_answer_that_breaks_off_or_is_filtered_is_an_error(server: Server) ->
         list(backend(server).stream(ASK))
     server.lines = [chunk("content_filter", content="H")]
     with pytest.raises(ContentBlockedError):
+        list(backend(server).stream(ASK))
+
+
+ODD = [{"choices": 5}, {"choices": [3]}, chunk(tool_calls=[{"function": {"name": "f"}}]), chunk(content=[1])]
+
+
+@pytest.mark.parametrize("line", ["{nope", "5", "[1]", "null", *ODD])
+def test_an_event_that_the_protocol_does_not_have_is_an_error(server: Server, line: Any) -> None:
+    server.lines = [chunk(content="Hi"), line, chunk("stop")]
+    with pytest.raises(EndpointError, match="sent what its protocol does not have"):
         list(backend(server).stream(ASK))
 
 
@@ -379,3 +393,64 @@ def test_a_model_elsewhere_is_loaded_by_name_and_gives_answers_alone(
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     said = CliRunner().invoke(app, ["run", "-m", "gemma", "--backend", "openai", "hello"])
     assert said.exit_code == 0 and said.output == "Hi\n"
+
+
+@pytest.fixture
+def model(server: Server) -> bezel.Model:
+    return bezel.load("gemma", backend="openai", base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="mine")
+
+
+OBJECT = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("Sure! here", "the whole document"), ("[1, 2]", "the whole document"), ('{"a": "b"}', "(a)")]
+)
+def test_an_answer_that_is_not_what_its_schema_allows_is_told(
+    server: Server, model: bezel.Model, text: str, place: str
+) -> None:
+    server.lines = [chunk("stop", content=text)]
+    for ask in (model.chat, lambda question, **asked: model.chat_batch([question], **asked)[0]):
+        with pytest.raises(ConstraintFailedError, match=re.escape(place)) as caught:
+            ask("x", schema=OBJECT)
+        assert str(caught.value).endswith(text)
+        assert ask("x", schema=OBJECT, stop=["}"]).parsed is None
+    server.lines = [chunk("stop", content='{"a": 1}')]
+    assert model.chat("x", schema=OBJECT).parsed == model.chat("x", schema=OBJECT, stop=["!"]).parsed == {"a": 1}
+    server.lines = [chunk("length", content=text)]
+    assert model.chat("x", schema=OBJECT).parsed is None
+
+
+def test_the_command_line_tells_of_it_too(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server.lines = [chunk("stop", content="Sure! here")]
+    monkeypatch.setenv("OPENAI_API_KEY", "mine")
+    (tmp_path / "schema.json").write_text(json.dumps(OBJECT))
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    asked = ["run", "-m", "gemma", "--backend", "openai", "--base-url", url, "--schema", str(tmp_path / "schema.json")]
+    said = CliRunner().invoke(app, [*asked, "hello"])
+    assert isinstance(said.exception, ConstraintFailedError) and "Sure! here" in str(said.exception)
+
+
+def test_a_call_is_no_document(server: Server, model: bezel.Model) -> None:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    server.lines = [chunk("tool_calls", tool_calls=[call])]
+    result = model.chat("x", schema=OBJECT, tools=[WEATHER])
+    assert (result.parsed, result.calls) == (None, (Call("weather", {}),))
+
+
+def test_what_cannot_be_sent_is_refused_before(server: Server, model: bezel.Model) -> None:
+    with pytest.raises(InvalidRequestError, match="surrogates not allowed"):
+        model.chat("a\ud800")
+    with pytest.raises(InvalidRequestError, match="as JSON"):
+        model.chat("x", tools=[{"type": "function", "function": {"name": "f", "parameters": {"x": float("nan")}}}])
+    for schema in ("{", {"type": "nothing"}):
+        with pytest.raises(ConstraintError):
+            model.chat("x", schema=schema)
+    assert server.asked == []
+
+
+def test_seeds_are_sent_as_they_were_written(server: Server, model: bezel.Model) -> None:
+    server.lines = [chunk("stop", content="Hi")]
+    for seed in (-1, 0, 2**63 - 1, -(2**63)):
+        model.chat("x", seed=seed)
+        assert server.asked[-1][1]["seed"] == seed

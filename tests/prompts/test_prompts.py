@@ -52,6 +52,9 @@ def test_the_five_cultures_and_three_styles_are_there() -> None:
         (lambda: prompts.analysis("x", ""), "image"),
         (lambda: prompts.function_calling("x", []), "functions is empty"),
         (lambda: prompts.function_calling("x", [{"description": "f"}]), "no name"),
+        (lambda: prompts.function_calling("x", {"name": "f"}), "functions is a dict"),  # type: ignore[arg-type]
+        (lambda: prompts.function_calling("x", ["f"]), "no name: 'f'"),  # type: ignore[list-item]
+        (lambda: prompts.function_calling("x", [{"name": "f", "parameters": True}]), "parameters of f"),
         (lambda: prompts.register_culture("a,b", "A", "B"), "comma"),
         (lambda: prompts.register_culture("a", "A", " "), "guidance"),
     ],
@@ -126,3 +129,9 @@ def test_functions_are_described_with_their_context() -> None:
     assert '  - unit (one of "celsius", "kelvin", optional)\n  - who (array of string, optional)' in text
     assert text.endswith("Context: Today is Monday.") and "FUNCTION_CALL: name(" in text
     assert prompts.function_calling("Oslo?", [{"type": "function", "function": function}])[0]["content"] in text
+
+
+def test_functions_may_take_anything_or_nothing() -> None:
+    properties = {"x": True, "y": False, "z": {"type": "array", "items": True}}
+    system, _ = prompts.function_calling("x", [{"name": "f", "parameters": {"properties": properties}}])
+    assert "\n  - x (anything, optional)\n  - z (array of anything, optional)\n" in system["content"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,6 +105,30 @@ def test_whatever_goes_wrong_becomes_a_result() -> None:
     ]
 
 
+def leave(how: str) -> str:
+    if how == "exit":
+        sys.exit("bye")
+    raise {"interrupt": KeyboardInterrupt, "words": Wordless}[how]
+
+
+async def leave_later() -> str:
+    sys.exit("later")
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_a_tool_that_leaves_the_process_ends_its_call_alone() -> None:
+    calls = [*(Call("leave", {"how": how}) for how in ("exit", "interrupt", "words")), Call("leave_later", {})]
+    began = time.monotonic()
+    done = run(Script(answer("", *calls), answer("Sorry.")), [leave, leave_later])
+    assert time.monotonic() - began < 10 and [run.trouble for run in done.runs] == ["exception"] * 4
+    said = [json.loads(run.content)["error"] for run in done.runs]
+    assert said == ["SystemExit: bye", "KeyboardInterrupt: ", "Wordless", "SystemExit: later"]
+
+
 def test_calls_run_side_by_side_unless_told_otherwise() -> None:
     together = threading.Barrier(2)
 
@@ -173,9 +198,26 @@ def test_results_are_told_as_text_or_json() -> None:
     assert as_text("x" * (RESULT_LIMIT + 7)).endswith("x\n[7 more characters were left out]")
 
 
+def test_results_can_be_sent_whatever_is_in_them() -> None:
+    assert as_text("a\ud800b") == as_text("a\udc00b") == "a\ufffdb" and as_text(["\ud83d\ude00"]) == '["\U0001f600"]'
+    found = as_text({"x": [float("nan"), float("-inf"), 1.5], "y": "NaN"})
+    assert json.loads(found, parse_constant=pytest.fail) == {"x": ["NaN", "-Infinity", 1.5], "y": "NaN"}
+
+    def broken() -> str:
+        raise ValueError("\ud800")
+
+    done = run(Script(answer("", Call("broken", {})), answer(".")), [broken])
+    assert json.loads(done.runs[0].content) == {"error": "ValueError: \ufffd"}
+
+
 def test_limits_that_allow_nothing_and_names_that_clash_are_refused() -> None:
-    for limits in ({"max_rounds": 0}, {"timeout": 0}):
-        with pytest.raises(InvalidRequestError):
+    wrong: list[dict[str, Any]] = [{"max_rounds": 0}, {"max_rounds": "2"}, {"timeout": 0}, {"timeout": "1"}]
+    wrong += [{"timeout": value} for value in (float("inf"), float("nan"), True)]
+    for limits in wrong:
+        with pytest.raises(InvalidRequestError, match=next(iter(limits))):
             run(Script(), [double], **limits)
+    for long in (1e300, 10**400):
+        done = run(Script(answer("", Call("double", {"x": 1})), answer("2")), [double], timeout=long)
+        assert done.runs[0].content == "2"
     with pytest.raises(ToolError, match="two tools are called 'double'"):
         run(Script(), [double, double])

@@ -278,6 +278,7 @@ def test_the_functions_of_a_file_are_tools(tmp_path: Path) -> None:
     [
         ("x = 1", "defines no function"),
         ("1/0", "ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("def f(:", "SyntaxError"),
         ("def f(x): ...", "no type hint"),
         ("__all__ = ['g']", "'g'"),

@@ -114,6 +114,8 @@ class NativeBackend:
             raise InvalidRequestError(f"unknown level {level!r}; choose one of {', '.join(LEVELS)}")
         if sequences < 1:
             raise InvalidRequestError(f"sequences is {sequences}; at least one request must be answered at once")
+        if draft == "":
+            raise InvalidRequestError("draft is empty; name a smaller model, or leave it out")
         if cache not in CACHE_TYPES:
             raise InvalidRequestError(f"unknown cache type {cache!r}; choose one of {', '.join(CACHE_TYPES)}")
         kernels = Native(threads)
@@ -145,7 +147,7 @@ class NativeBackend:
                 sampling_with(GREEDY if prefixed else GEMMA_SAMPLING, recommended_sampling(checkpoint)),
                 kernels,
                 PROFILES[profile].sequences if profile else sequences,
-                load_draft(draft, tokenizer, model.context, kernels) if draft else None,
+                load_draft(draft, tokenizer, model.context, kernels) if draft is not None else None,
                 chosen.why,
                 senses,
                 architecture,

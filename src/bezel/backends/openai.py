@@ -101,12 +101,18 @@ class OpenAIBackend:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
+        import httpx
         import openai
 
         try:
             yield
         except openai.APIError as error:
             raise _named(error, self._endpoint, self.name) from error
+        except httpx.HTTPError as error:
+            raise EndpointError(f"{self._endpoint.name}: broke its answer off ({error}); try again") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, _UnreadableError) as error:
+            where = f"{self._endpoint.name} ({self._endpoint.url})"
+            raise EndpointError(f"{where}: sent what its protocol does not have ({error}); look at its log") from error
 
 
 def _named(error: openai.APIError, endpoint: Endpoint, model: str) -> BezelError:
@@ -174,11 +180,15 @@ class RemoteEvents:
                 for chunk in chunks:
                     if self._closed:
                         return
-                    yield from incoming.take(chunk)
+                    yield from incoming.read(chunk)
             yield from incoming.close()
         except EndpointError:
             if not self._closed:
                 raise
+
+
+class _UnreadableError(Exception):
+    """An event of another shape than the protocol's."""
 
 
 class _Incoming:
@@ -192,13 +202,21 @@ class _Incoming:
         self._names: list[str] = []
         self._arguments: list[list[str]] = []
 
-    def take(self, chunk: Any) -> Iterator[Event]:
-        """The events of one chunk."""
+    def read(self, chunk: Any) -> list[Event]:
+        """The events of one chunk. Raises _UnreadableError where it has another shape than the protocol's."""
+        try:
+            return list(self._take(chunk))
+        except (AttributeError, IndexError, TypeError, ValueError) as error:  # the client checks no shapes
+            raise _UnreadableError(str(error)) from error
+
+    def _take(self, chunk: Any) -> Iterator[Event]:
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
             self._reason = choice.finish_reason or self._reason
             delta = getattr(choice, "delta", None)
             text = (choice.text if delta is None else delta.content) or ""
+            if not isinstance(text, str):
+                raise TypeError(f"a piece of text is a {type(text).__name__}")
             tokens = tuple(_logprobs(choice.logprobs)) if choice.logprobs else ()
             if text or tokens:
                 self._first = self._first or time.perf_counter()

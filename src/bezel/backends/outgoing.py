@@ -15,7 +15,7 @@ import numpy as np
 from bezel.backends.endpoints import Endpoint
 from bezel.backends.interface import Request
 from bezel.backends.sources import file_bytes
-from bezel.errors import InvalidRequestError, UnsupportedInputError
+from bezel.errors import ConstraintError, InvalidRequestError, UnsupportedInputError
 from bezel.generation.constraints.grammar import Grammar
 from bezel.generation.sampling import Sampling
 from bezel.media.fetching import Sources
@@ -33,7 +33,8 @@ _UNSENT = ("typical_p",)
 def body_of(request: Request, model: str, endpoint: Endpoint) -> dict[str, Any]:
     """The body of `chat/completions`, or of `completions` where the request has a prompt instead of messages.
 
-    Raises UnsupportedInputError for what the endpoint does not take, and what reading a message's files raises.
+    Raises UnsupportedInputError for what the endpoint does not take, InvalidRequestError for what JSON has nothing for,
+    ConstraintError for a schema that is none, and what reading a message's files raises.
     """
     if (request.messages is None) == (request.prompt is None):
         raise InvalidRequestError("give either messages or a prompt")
@@ -61,6 +62,10 @@ def body_of(request: Request, model: str, endpoint: Endpoint) -> dict[str, Any]:
     if request.constraint is not None:
         body |= _constraint(request.constraint)
     _check(body, endpoint)
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"the request cannot be written as JSON ({error})") from None
     return body
 
 
@@ -86,12 +91,21 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
             raise UnsupportedInputError(f"{name} has no field in OpenAI's protocol; leave it out, or load a model here")
     if "logit_bias" in changed:
         changed["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    if sampling.seed is not None:  # the protocol's are signed
+        changed["seed"] = (sampling.seed + 2**63) % 2**64 - 2**63
     return changed
 
 
 def _constraint(grammar: Grammar) -> dict[str, Any]:
     if grammar.kind == "schema":
-        schema = {"name": "answer", "schema": json.loads(grammar.source), "strict": True}
+        from bezel.generation.constraints.gate import Gate
+
+        try:
+            asked = json.loads(grammar.source)
+        except (ValueError, RecursionError) as error:
+            raise ConstraintError(f"the schema is not JSON ({error})") from None
+        Gate(asked)  # refuses what is no schema, before anything is asked
+        schema = {"name": "answer", "schema": asked, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if grammar.kind == "choices":
         return {"structured_outputs": {"choice": json.loads(grammar.source)}}

@@ -27,7 +27,9 @@ def create(
     name: Annotated[str, Argument(help="Whose key it is.")],
     scope: Annotated[
         list[str] | None,
-        Option(help="generate, models, tokenize, batches, metrics; may be given several times. Default: the first three."),
+        Option(
+            help="generate, models, tokenize, batches, metrics; may be given several times. Default: the first three."
+        ),
     ] = None,
     days: Annotated[
         float | None, Option(min=0.001, max=_MOST_DAYS, help="Days until it expires; default: never.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import operator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -29,6 +31,14 @@ class Step:
     token_id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+
+
+def as_ids(tokens: Iterable[SupportsIndex]) -> list[int]:
+    """Token ids as Python's integers, whatever kind of integers they come as; InvalidRequestError where one is none."""
+    try:
+        return [operator.index(token) for token in tokens]
+    except TypeError:
+        raise InvalidRequestError(f"token ids must be whole numbers in one row; these are {tokens!r:.100}") from None
 
 
 def check_tokens(model: Bounds, tokens: Sequence[int]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +19,25 @@ _LOOKED_AT = 1024  # largest logits, where no top-k says how many
 _ROUNDING = 1e-6  # of a sum of probabilities that come of float32 logits: 0.5 and 0.25 reach a mass of 0.75
 
 
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "typical_p": (0.0, 1.0),
+    "repetition_penalty": (0.01, 100.0),
+    "presence_penalty": (-100.0, 100.0),
+    "frequency_penalty": (-100.0, 100.0),
+}
+_LARGEST_BIAS = float(np.finfo(np.float32).max)
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling parameters, under the field's usual names. Temperature 0 is greedy."""
+    """Sampling parameters, under the field's usual names. Temperature 0 is greedy.
+
+    Seeds count modulo 2^64. The keys of `logit_bias` are token ids, or these as OpenAI spells them ("5"); None is no
+    bias, and -inf keeps a token out. InvalidRequestError names a parameter of another type or out of range.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
@@ -31,20 +51,48 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        ranges = {
-            "temperature": (0.0, 100.0),
-            "top_k": (0, 1 << 31),
-            "top_p": (0.0, 1.0),
-            "min_p": (0.0, 1.0),
-            "typical_p": (0.0, 1.0),
-            "repetition_penalty": (0.01, 100.0),
-            "presence_penalty": (-100.0, 100.0),
-            "frequency_penalty": (-100.0, 100.0),
-        }
-        for name, (low, high) in ranges.items():
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise InvalidRequestError(f"{name} is {value!r}; it must lie between {low} and {high}")
+            if not _is_number(value) or not low <= value <= high:
+                raise InvalidRequestError(f"{name} is {value!r:.100}; it must be a number between {low} and {high}")
+            object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "top_k", whole("top_k", self.top_k, 0, 1 << 31))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", whole("seed", self.seed) % 2**64)
+        object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
+
+
+def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """`value` as an int. InvalidRequestError with the argument's `name` where it is no whole number within bounds."""
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None:
+        raise InvalidRequestError(f"{name} is {value!r:.100}; it must be a whole number")
+    if (least is not None and found < least) or (most is not None and found > most):
+        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise InvalidRequestError(f"{name} is {found}; it must be {bounds}")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _bias(bias: Any) -> dict[int, float]:
+    if bias is not None and not isinstance(bias, Mapping):
+        raise InvalidRequestError(f"logit_bias is {bias!r:.100}; send token ids with what to add to their logits")
+    found = {}
+    for token, value in (bias or {}).items():
+        spelled = isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 10
+        number = whole("a token id of logit_bias", int(token) if spelled else token)
+        if not _is_number(value) or not (value == -math.inf or abs(value) <= _LARGEST_BIAS):
+            raise InvalidRequestError(
+                f"logit_bias of token {number} is {value!r:.100}; it must be a finite number or -inf"
+            )
+        found[number] = float(value)
+    return found
 
 
 def log_softmax(logits: F32) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bezel.errors import InvalidRequestError
 from bezel.kernels import compiled
 from bezel.kernels.altup import AltUpNative
 from bezel.kernels.conformer import ConformerNative
@@ -28,6 +29,7 @@ from bezel.kernels.towers import TowersNative
 from bezel.settings import default_threads
 
 _MOST_SLOTS = 256
+_MOST_THREADS = 256  # of native/pool.c
 
 
 def _address(array: Any, dtype: Any = np.float32) -> int:
@@ -66,9 +68,11 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
     name = "native"
 
     def __init__(self, threads: int | None = None, isa: str | None = None) -> None:
+        threads = default_threads() if threads is None else checked_threads(threads)
         self._library = compiled.load()
         self.isa = compiled.chosen_set(isa)
-        self.threads = int(self._library.bezel_set_threads(threads or default_threads()))
+        self._library.bezel_set_threads.argtypes = (ctypes.c_int,)
+        self.threads = int(self._library.bezel_set_threads(threads))
         self._library.bezel_replay.argtypes = (ctypes.c_char_p, ctypes.c_long)
         signatures = compiled.SIGNATURES | compiled.PLAIN_SIGNATURES
         self._packers = {name: struct.Struct(codes) for name, codes in signatures.items()}
@@ -354,6 +358,14 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
     def read(self, buffer: Any) -> None:
         """Read a float64 array once and do nothing with it: the machine's own speed limit."""
         self._call("read", _address(buffer, np.float64), buffer.nbytes)
+
+
+def checked_threads(threads: Any) -> int:
+    """A number of threads that there can be; InvalidRequestError for anything else."""
+    number = None if isinstance(threads, bool) else getattr(threads, "__index__", None)
+    if number is None or not 1 <= number() <= _MOST_THREADS:
+        raise InvalidRequestError(f"threads is {threads!r}; it must be a whole number from 1 to {_MOST_THREADS}")
+    return int(number())
 
 
 def all_below(values: I32, end: int) -> bool:

@@ -26,8 +26,10 @@ def function_calling(question: str, functions: Sequence[Mapping[str, Any]], cont
     """Ask a question that functions may help to answer. `functions` are OpenAI tool schemas or their "function" parts.
 
     `context` is what holds for the whole conversation (who asks, today's date). Raises InvalidRequestError for an empty
-    question and for functions without a name.
+    question, for functions without a name, and for parameters that are no JSON Schema of an object.
     """
+    if isinstance(functions, str | Mapping) or not isinstance(functions, Sequence):
+        raise InvalidRequestError(f"functions is a {type(functions).__name__}; send a list of functions")
     if not functions:
         raise InvalidRequestError("functions is empty; name at least one, or ask without")
     parts = ["You can call these functions:\n" + "\n".join(map(_function, functions)), _RULES]
@@ -37,23 +39,30 @@ def function_calling(question: str, functions: Sequence[Mapping[str, Any]], cont
 
 
 def _function(function: Mapping[str, Any]) -> str:
-    function = function.get("function", function)
-    name = function.get("name")
+    function = function.get("function", function) if isinstance(function, Mapping) else function
+    name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(name, str) or not name:
-        raise InvalidRequestError(f"a function has no name: {dict(function)!r}")
+        raise InvalidRequestError(f"a function has no name: {function!r}")
     schema = function.get("parameters") or {}
-    required = schema.get("required", ())
+    properties = schema.get("properties") or {} if isinstance(schema, Mapping) else None
+    if not isinstance(properties, Mapping):
+        raise InvalidRequestError(f"the parameters of {name} must be a JSON Schema of an object")
+    required = schema.get("required") or ()
     lines = [f"- {name}: {function.get('description') or 'no description'}"]
-    for key, kind in (schema.get("properties") or {}).items():
+    for key, kind in properties.items():
+        if kind is False:
+            continue  # no value may stand there
         said = ", ".join([_kind(kind), "required" if key in required else "optional"])
-        about = f": {kind['description']}" if kind.get("description") else ""
-        lines.append(f"  - {key} ({said}){about}")
+        about = kind.get("description") if isinstance(kind, Mapping) else None
+        lines.append(f"  - {key} ({said}){f': {about}' if about else ''}")
     return "\n".join(lines)
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
+def _kind(schema: Any) -> str:
+    if not isinstance(schema, Mapping):
+        return "anything"  # the schema true
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(choice, ensure_ascii=False) for choice in schema["enum"])
     kind = schema.get("type", "anything")
-    names = kind if isinstance(kind, str) else " or ".join(kind)
+    names = kind if isinstance(kind, str) else " or ".join(map(str, kind))
     return f"{names} of {_kind(schema['items'])}" if names == "array" and schema.get("items") else names

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from bezel.backends.interface import Result
 from bezel.errors import InvalidRequestError
+from bezel.generation.sampling import whole
 from bezel.text.calls import CallBroken
 from bezel.tools.running import ToolRun, run_calls
 from bezel.tools.tool import Tool, as_tools
@@ -66,8 +70,10 @@ def run_tools(
     at most `timeout` seconds. A call that cannot be read, or executed, is answered with what is wrong with it. `listen`
     is told of each run. Raises InvalidRequestError for limits that allow nothing, and ToolError as `tool` does.
     """
-    if max_rounds < 1 or timeout <= 0:
-        raise InvalidRequestError("max_rounds must be at least 1 and timeout more than 0")
+    max_rounds = whole("max_rounds", max_rounds, 1)
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout < math.inf:
+        raise InvalidRequestError(f"timeout is {timeout!r}; it must be a number of seconds above 0")
+    timeout = float(min(timeout, threading.TIMEOUT_MAX))
     known = {tool.name: tool for tool in as_tools(tools)}
     schemas = [tool.schema for tool in known.values()]
     chat: list[Mapping[str, Any]] = list(messages)

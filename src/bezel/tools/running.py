@@ -7,6 +7,7 @@ import datetime
 import enum
 import inspect
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 RESULT_LIMIT = 64 << 10
 AT_ONCE = 8
+_NO_JSON = re.compile("NaN|Infinity")  # what Python writes for numbers that JSON does not have
 Trouble = Literal["unknown", "arguments", "exception", "timeout"]
 
 
@@ -66,11 +68,14 @@ class _Running:
         self._thread.start()
 
     def _run(self, tools: Mapping[str, Tool]) -> None:
-        content, trouble = execute(self._call, tools)
+        try:
+            content, trouble = execute(self._call, tools)
+        except BaseException as error:  # sys.exit() too ends the call and no more: this thread is the call's own
+            content, trouble = _raised(error), "exception"
         self._done = content, trouble, time.monotonic() - self._began
 
     def wait(self, ends: float, timeout: float) -> ToolRun:
-        self._thread.join(max(0.0, ends - time.monotonic()))
+        self._thread.join(min(max(0.0, ends - time.monotonic()), threading.TIMEOUT_MAX))
         if self._done is None:
             late = _error(f"{self._call.name} took longer than {timeout:g} seconds")
             return ToolRun(self._identity, self._call, late, timeout, "timeout")
@@ -94,7 +99,7 @@ def execute(call: Call, tools: Mapping[str, Tool]) -> tuple[str, Trouble | None]
             result = asyncio.run(_awaited(result))
         return as_text(result), None
     except Exception as error:
-        return _error(f"{type(error).__name__}: {error}"), "exception"
+        return _raised(error), "exception"
 
 
 async def _awaited(awaitable: Any) -> Any:
@@ -102,8 +107,17 @@ async def _awaited(awaitable: Any) -> Any:
 
 
 def as_text(result: Any) -> str:
-    """A result as the model is told it: text as it stands, anything else as JSON; at most RESULT_LIMIT characters."""
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=_plain)
+    """A result as the model is told it: text as it stands, anything else as JSON; at most RESULT_LIMIT characters.
+
+    Half a surrogate pair becomes U+FFFD. Numbers that JSON does not have are texts: "NaN", "Infinity", "-Infinity".
+    """
+    if isinstance(result, str):
+        text = result
+    else:
+        text = json.dumps(result, ensure_ascii=False, default=_plain)
+        if _NO_JSON.search(text):
+            text = json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
+    text = _whole(text)
     if len(text) <= RESULT_LIMIT:
         return text
     return f"{text[:RESULT_LIMIT]}\n[{len(text) - RESULT_LIMIT} more characters were left out]"
@@ -122,5 +136,17 @@ def _plain(value: Any) -> Any:
     return dump(mode="json") if dump is not None else str(value)
 
 
+def _whole(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, which no encoding has."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _raised(error: BaseException) -> str:
+    try:
+        return _error(f"{type(error).__name__}: {error}")
+    except Exception:  # its own words cannot be had
+        return _error(type(error).__name__)
+
+
 def _error(message: str) -> str:
-    return json.dumps({"error": message[:2000]}, ensure_ascii=False)
+    return json.dumps({"error": _whole(message)[:2000]}, ensure_ascii=False)

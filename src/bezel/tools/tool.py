@@ -143,6 +143,6 @@ def _loaded(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ToolError(f"{path}: failed while it was imported ({type(error).__name__}: {error})") from error
     return module

@@ -138,3 +138,22 @@ def test_objects_are_closed_where_they_alone_name_their_members() -> None:
     assert closed(listed)["$defs"]["p"] == closed(listed)["anyOf"][0] == {"properties": {}, **shut}
     combined = {"allOf": [{"$ref": "#/$defs/p"}, {"properties": {"b": {}}}], "$defs": {"p": {"properties": {}}}}
     assert closed(combined) == combined
+
+
+@pytest.mark.parametrize("anything", [True, {}])
+def test_what_contains_anything_is_not_empty(anything: Any) -> None:
+    compiled = COMPILER.compile(Grammar.schema({"type": "array", "not": {"contains": anything}}))
+    assert accepts(compiled.start(), "[]")
+
+
+@pytest.mark.parametrize("grammar", [Grammar.choices(["a\ud800"]), Grammar.regex("\ud800"), Grammar.lark("\ud800")])
+def test_half_a_surrogate_pair_is_refused(grammar: Grammar) -> None:
+    with pytest.raises(ConstraintError, match="half a surrogate pair"):
+        COMPILER.compile(grammar)
+
+
+def test_grammars_are_texts() -> None:
+    for make in (Grammar.regex, Grammar.lark, Grammar.choices):
+        with pytest.raises(ConstraintError, match=r"regex is 5|grammar is 5|choices must be"):
+            make(5)  # type: ignore[operator]
+    assert Grammar.choices(one for one in "ab") == Grammar.choices(["a", "b"])

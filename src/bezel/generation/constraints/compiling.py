@@ -99,7 +99,12 @@ class Compiler:
             raise
 
     def _cached(self, grammar: Grammar, make: Callable[[], Compiled | Calls]) -> Compiled | Calls:
-        size = len(grammar.source.encode("utf-8", errors="surrogatepass"))
+        try:
+            size = len(grammar.source.encode())
+        except UnicodeEncodeError as error:
+            raise ConstraintError(
+                f"half a surrogate pair stands in the {grammar.kind} at character {error.start}; send valid Unicode"
+            ) from None
         if size > self.limits.source_bytes:
             raise ConstraintError(
                 f"the {grammar.kind} has {size} bytes, at most {self.limits.source_bytes} are taken; make it smaller"
@@ -120,7 +125,7 @@ class Compiler:
         self._compiled[grammar] = compiled
         while len(self._compiled) > self.limits.cached or self._bytes > self.limits.cached_bytes:
             oldest, _ = self._compiled.popitem(last=False)
-            self._bytes -= len(oldest.source.encode("utf-8", errors="surrogatepass"))
+            self._bytes -= len(oldest.source.encode())
 
     def _matcher(self, form: str) -> LLMatcher:
         return LLMatcher(self.vocabulary.native, form, log_level=0, limits=self.limits.parser)

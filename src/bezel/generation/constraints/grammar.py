@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,16 +35,23 @@ class Grammar:
     @classmethod
     def regex(cls, pattern: str) -> Grammar:
         """Texts that a regular expression matches from their first character to their last."""
-        return cls("regex", pattern)
+        return cls("regex", _text("regex", pattern))
 
     @classmethod
     def lark(cls, grammar: str) -> Grammar:
         """Texts of a context-free grammar in llguidance's form of Lark."""
-        return cls("lark", grammar)
+        return cls("lark", _text("grammar", grammar))
 
     @classmethod
-    def choices(cls, choices: Sequence[str]) -> Grammar:
+    def choices(cls, choices: Iterable[str]) -> Grammar:
         """One of several texts, letter by letter."""
-        if isinstance(choices, str) or not choices or not all(isinstance(one, str) and one for one in choices):
+        listed = list(choices) if isinstance(choices, Iterable) and not isinstance(choices, str) else []
+        if not listed or not all(isinstance(one, str) and one for one in listed):
             raise ConstraintError("choices must be a list of texts, none of them empty")
-        return cls("choices", json.dumps(list(choices), ensure_ascii=False))
+        return cls("choices", json.dumps(listed, ensure_ascii=False))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConstraintError(f"{name} is {value!r}; it must be a text")
+    return value

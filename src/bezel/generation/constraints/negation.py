@@ -179,7 +179,9 @@ def escaped(character: str) -> str:
 
 
 def _says_nothing(key: str, value: Any) -> bool:
-    return (value is True and key != "uniqueItems") or value == {} or (key == "uniqueItems" and value is False)
+    if key == "uniqueItems":
+        return value is False
+    return key != "contains" and (value is True or value == {})  # `contains` anything asks for an item
 
 
 def _both(parts: Sequence[Any]) -> Any:
