@@ -80,6 +80,14 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         unfolded(asking(video=b"\x89PNG\r\n\x1a\n" + bytes(40)), Sources(), ALL)
 
 
+def test_errors_name_parts_as_they_were_sent() -> None:
+    video, image = {"type": "video", "video": filmed(frames=50)}, {"type": "image", "image": "a.png", "detail": "x"}
+    with pytest.raises(InvalidRequestError, match=r"messages\[0\].content\[1\].detail"):
+        unfolded([{"role": "user", "content": [video, image]}], Sources(files=True), ALL)
+    with pytest.raises(UnsupportedInputError, match=r"messages\[0\].content has a video; only a user's"):
+        unfolded([{"role": "system", "content": [video]}, *asking(video=b"x")], Sources(), ALL)
+
+
 def test_messages_without_videos_stay_as_they_are() -> None:
     messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "tool_calls": []}, "nonsense"]
     assert unfolded(messages, Sources(), Takes(False)) is messages  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from bezel.errors import InvalidRequestError, UnsupportedInputError
 from bezel.media.decoding import decode_video
 from bezel.media.fetching import Sources
 from bezel.media.silences import pieces_of
-from bezel.text.messages import NO_VIDEO, is_video, parts_of
+from bezel.text.messages import NO_VIDEO, is_video, media_of, parts_of
 
 _MOST_PER_SECOND = 30.0
 _RATE = 16_000
@@ -35,12 +35,16 @@ def unfolded(messages: Sequence[Mapping[str, Any]], sources: Sources, takes: Tak
     """
     if not any(is_video(part) for message in messages for part in parts_of(message)):
         return messages
+    # Errors name parts as they were sent, so what is no video is looked at before others stand in between.
+    media_of(messages, [kind for kind, taken in (("image", takes.sees), ("audio", takes.seconds > 0)) if taken])
     found = []
     for index, message in enumerate(messages):
         if not any(map(is_video, parts_of(message))):
             found.append(message)
             continue
         where = f"messages[{index}].content"
+        if message.get("role") != "user":
+            raise UnsupportedInputError(f"{where} has a video; only a user's message may have one")
         parts: list[Any] = []
         for place, part in enumerate(parts_of(message)):
             parts += _unfolded(part, f"{where}[{place}]", sources, takes) if is_video(part) else [part]
