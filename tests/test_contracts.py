@@ -1,6 +1,7 @@
 """The contracts that every part is built against."""
 
 from dataclasses import replace
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_sampling_takes_what_people_write() -> None:
     assert Sampling(logit_bias={"5": 1, 6: np.float32(2)}).logit_bias == {5: 1.0, 6: 2.0}
     assert Sampling(logit_bias={5: -np.inf}).logit_bias == {5: -np.inf}  # never chosen
     assert Sampling(logit_bias=None).logit_bias == {}  # type: ignore[arg-type]
+    assert Sampling(temperature=np.array(0.0), top_k=5.0).top_k == 5  # type: ignore[arg-type]
+    assert Sampling(temperature=Decimal("0.5")).temperature == 0.5  # type: ignore[arg-type]
     found = replace(Sampling(temperature=np.float32(0.5), top_k=np.int64(3)), min_p=0)
     assert (type(found.temperature), found.temperature, type(found.top_k), found.min_p) == (float, 0.5, int, 0.0)
 

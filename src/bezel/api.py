@@ -395,7 +395,7 @@ def _document(request: Request, text: str, schema: Any, held: bool) -> Any:
     grammar = request.constraint
     try:
         if grammar is not None and grammar.kind == "schema" and not held:
-            check_document(text, grammar)
+            check_document(text, grammar, schema)
         return None if schema is None else parsed(text, schema)
     except ConstraintFailedError:
         if request.stop:

@@ -65,14 +65,23 @@ def constraint_of(
     return Grammar.choices(choices) if choices is not None else None
 
 
-def check_document(text: str, grammar: Grammar) -> None:
-    """Hold an answer against its JSON Schema, for engines that may not have.
+def check_document(text: str, grammar: Grammar, schema: Any = None) -> None:
+    """Hold an answer against its JSON Schema, for engines that may not have. `schema` is what it was made of.
 
-    Raises ConstraintFailedError with the answer in its message.
+    What a type would take anyway passes: fields that it does not have, dates in other forms; a pydantic model is its
+    own judge. Raises ConstraintFailedError with the answer in its message.
     """
     from bezel.generation.constraints.gate import Gate
 
-    path = Gate(json.loads(grammar.source)).refusal(text)
+    if callable(getattr(schema, "model_json_schema", None)):
+        return
+    asked = json.loads(grammar.source)
+    written = schema is not None and not isinstance(schema, Mapping | bool | str)
+    try:
+        gate = Gate(_opened(asked) if written else asked, formats=False)
+    except ConstraintError:
+        return  # of another draft than is known here, which the endpoint took
+    path = gate.refusal(text)
     if path is not None:
         place = "/".join(map(str, path)) or "the whole document"
         raise ConstraintFailedError(f"the answer is not what its schema allows ({place}); it was: {text}")
@@ -106,6 +115,17 @@ def structure(schema: Any) -> tuple[Grammar, Parse]:
     if writer.definitions:
         whole = {**whole, "$defs": writer.definitions}
     return Grammar.schema(whole), lambda text: _built(schema, json.loads(text))
+
+
+def _opened(schema: Any) -> Any:
+    """A JSON Schema of a type without what only a grammar needs: that nothing else comes, and the forms of dates."""
+    if isinstance(schema, list):
+        return [_opened(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    left = {key for key, part in schema.items() if key == "additionalProperties" and part is False}
+    left |= {"pattern"} if "format" in schema else set()
+    return {key: part if key in _VALUES else _opened(part) for key, part in schema.items() if key not in left}
 
 
 def _readable(schema: Any) -> Any:
@@ -222,8 +242,9 @@ def _built(kind: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return _built(arguments[0], value)
-    if kind in _SPELLED:
-        return _SPELLED[kind][1](value)
+    spelled = next((read for known, (_, read) in _SPELLED.items() if kind is known), None)  # not all can be hashed
+    if spelled is not None:
+        return spelled(value)
     if _has_fields(kind):
         parts = {name: _built(part, value[name]) for name, part in _hints(kind).items() if name in value}
         return kind(**parts)

@@ -271,7 +271,6 @@ def test_one_constraint_at_most_and_a_sound_one(model: bezel.Model) -> None:
         {"threads": "2"},
         {"threads": 2.5},
         {"threads": -1},
-        {"threads": 0},
         {"threads": 257},
         {"threads": True},
         {"context": "5"},

@@ -10,6 +10,8 @@ import threading
 import time
 import wave
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -443,10 +445,34 @@ def test_what_cannot_be_sent_is_refused_before(server: Server, model: bezel.Mode
         model.chat("a\ud800")
     with pytest.raises(InvalidRequestError, match="as JSON"):
         model.chat("x", tools=[{"type": "function", "function": {"name": "f", "parameters": {"x": float("nan")}}}])
-    for schema in ("{", {"type": "nothing"}):
-        with pytest.raises(ConstraintError):
-            model.chat("x", schema=schema)
+    with pytest.raises(ConstraintError):
+        model.chat("x", schema="{")
     assert server.asked == []
+
+
+@dataclass
+class Meeting:
+    at: datetime
+    people: int = 2
+
+
+def test_a_type_takes_what_it_would_take_anyway(server: Server, model: bezel.Model) -> None:
+    """Endpoints may know nothing of formats, and of fields that are not asked for."""
+    server.lines = [chunk("stop", content='{"at": "2024-05-01T10:00:00", "people": 3, "where": "Oslo"}')]
+    assert model.chat("x", schema=Meeting).parsed == Meeting(datetime(2024, 5, 1, 10), 3)
+    server.lines = [chunk("stop", content='{"at": "2024-05-01T10:00:00", "people": "three"}')]
+    with pytest.raises(ConstraintFailedError, match="people"):
+        model.chat("x", schema=Meeting)
+    asked = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+    server.lines = [chunk("stop", content='{"at": "noon"}')]
+    assert model.chat("x", schema=asked).parsed == {"at": "noon"}, "formats only say what is meant"
+
+
+def test_a_schema_of_another_draft_is_the_endpoints_matter(server: Server, model: bezel.Model) -> None:
+    server.lines = [chunk("stop", content="[1]")]
+    asked = {"type": "array", "items": [{"type": "integer"}]}
+    assert model.chat("x", schema=asked).parsed == [1]
+    assert server.asked[-1][1]["response_format"]["json_schema"]["schema"] == asked
 
 
 def test_seeds_are_sent_as_they_were_written(server: Server, model: bezel.Model) -> None:

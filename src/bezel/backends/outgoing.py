@@ -34,7 +34,7 @@ def body_of(request: Request, model: str, endpoint: Endpoint) -> dict[str, Any]:
     """The body of `chat/completions`, or of `completions` where the request has a prompt instead of messages.
 
     Raises UnsupportedInputError for what the endpoint does not take, InvalidRequestError for what JSON has nothing for,
-    ConstraintError for a schema that is none, and what reading a message's files raises.
+    ConstraintError for a schema that is no JSON, and what reading a message's files raises.
     """
     if (request.messages is None) == (request.prompt is None):
         raise InvalidRequestError("give either messages or a prompt")
@@ -98,13 +98,10 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 def _constraint(grammar: Grammar) -> dict[str, Any]:
     if grammar.kind == "schema":
-        from bezel.generation.constraints.gate import Gate
-
         try:
             asked = json.loads(grammar.source)
         except (ValueError, RecursionError) as error:
             raise ConstraintError(f"the schema is not JSON ({error})") from None
-        Gate(asked)  # refuses what is no schema, before anything is asked
         schema = {"name": "answer", "schema": asked, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if grammar.kind == "choices":

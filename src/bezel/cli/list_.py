@@ -21,7 +21,7 @@ def list_(
 
     wanted = (family or "").lower()
     variants = [v for v in catalogue() if wanted in v.id.lower() or wanted in v.family.lower()]
-    if not variants:
+    if not variants and not as_json:
         families = ", ".join(dict.fromkeys(v.family for v in catalogue()))
         raise UnknownModelError(f"no variant or family has {family!r} in its name; the families are {families}")
     if as_json:

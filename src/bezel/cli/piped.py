@@ -15,10 +15,13 @@ def at_terminal() -> bool:
 
 
 def piped_lines(instead: str) -> list[str]:
-    """The lines that are piped in, of which each counts. Raises as `piped`, and where one says nothing."""
+    """The lines that are piped in, of which each counts; empty ones at the end do not.
+
+    Raises as `piped`, and where one in between says nothing.
+    """
     with contextlib.suppress(AttributeError, io.UnsupportedOperation):
         sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]  # a lone \r ends no line
-    lines = [line.removesuffix("\r") for line in _read(instead).removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in _read(instead).rstrip("\r\n").split("\n")]
     blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
     if blank is not None:
         raise InvalidRequestError(f"line {blank} of standard input is empty; leave it out, or write something there")

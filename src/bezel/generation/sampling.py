@@ -6,7 +6,6 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,8 @@ class Sampling:
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """`value` as an int. InvalidRequestError with the argument's `name` where it is no whole number within bounds."""
     try:
-        found = None if isinstance(value, bool) else operator.index(value)
+        integral = isinstance(value, float) and value.is_integer()  # of JSON, YAML or arithmetic
+        found = None if isinstance(value, bool) else operator.index(int(value) if integral else value)
     except TypeError:
         found = None
     if found is None:
@@ -77,7 +77,14 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Real, also NumPy's arrays of one number, and Decimal."""
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _bias(bias: Any) -> dict[int, float]:

@@ -68,7 +68,7 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
     name = "native"
 
     def __init__(self, threads: int | None = None, isa: str | None = None) -> None:
-        threads = default_threads() if threads is None else checked_threads(threads)
+        threads = checked_threads(threads or 0) or default_threads()
         self._library = compiled.load()
         self.isa = compiled.chosen_set(isa)
         self._library.bezel_set_threads.argtypes = (ctypes.c_int,)
@@ -361,10 +361,10 @@ class Native(AltUpNative, ConformerNative, ConvolutionsNative, SparseNative, Tab
 
 
 def checked_threads(threads: Any) -> int:
-    """A number of threads that there can be; InvalidRequestError for anything else."""
+    """A number of threads that there can be, 0 for as many as are best; InvalidRequestError for anything else."""
     number = None if isinstance(threads, bool) else getattr(threads, "__index__", None)
-    if number is None or not 1 <= number() <= _MOST_THREADS:
-        raise InvalidRequestError(f"threads is {threads!r}; it must be a whole number from 1 to {_MOST_THREADS}")
+    if number is None or not 0 <= number() <= _MOST_THREADS:
+        raise InvalidRequestError(f"threads is {threads!r}; it must be a whole number from 0 to {_MOST_THREADS}")
     return int(number())
 
 

@@ -8,7 +8,7 @@ is for a model that knows no such form, and for whoever wants to see and change 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bezel.errors import InvalidRequestError
@@ -22,14 +22,15 @@ required one is missing. Calls that do not need each other's results stand one u
 needed, answer in words."""
 
 
-def function_calling(question: str, functions: Sequence[Mapping[str, Any]], context: str = "") -> list[Message]:
+def function_calling(question: str, functions: Iterable[Mapping[str, Any]], context: str = "") -> list[Message]:
     """Ask a question that functions may help to answer. `functions` are OpenAI tool schemas or their "function" parts.
 
     `context` is what holds for the whole conversation (who asks, today's date). Raises InvalidRequestError for an empty
     question, for functions without a name, and for parameters that are no JSON Schema of an object.
     """
-    if isinstance(functions, str | Mapping) or not isinstance(functions, Sequence):
+    if isinstance(functions, str | Mapping) or not isinstance(functions, Iterable):
         raise InvalidRequestError(f"functions is a {type(functions).__name__}; send a list of functions")
+    functions = list(functions)
     if not functions:
         raise InvalidRequestError("functions is empty; name at least one, or ask without")
     parts = ["You can call these functions:\n" + "\n".join(map(_function, functions)), _RULES]

@@ -24,15 +24,16 @@ Path = Sequence[str | int]
 class Gate:
     """Validates JSON texts against a schema. Nothing outside the schema is read, whatever it refers to.
 
+    Without `formats` these say what a text means, and refuse none, which is what drafts since 2019-09 have as default.
     Raises ConstraintError where the schema contradicts its own draft or refers to other documents.
     """
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, formats: bool = True) -> None:
         try:
             self._validator = jsonschema_rs.validator_for(
                 _one_draft(schema),
                 formats=_formats(),
-                validate_formats=True,
+                validate_formats=formats,
                 retriever=_refuse,
                 pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=1_000_000),
             )
