@@ -460,6 +460,8 @@ def test_a_type_takes_what_it_would_take_anyway(server: Server, model: bezel.Mod
     """Endpoints may know nothing of formats, and of fields that are not asked for."""
     server.lines = [chunk("stop", content='{"at": "2024-05-01T10:00:00", "people": 3, "where": "Oslo"}')]
     assert model.chat("x", schema=Meeting).parsed == Meeting(datetime(2024, 5, 1, 10), 3)
+    server.lines = [chunk("stop", content='{"at": "2024-05-01 10:00:00"}')]  # which the grammar of a date would refuse
+    assert model.chat("x", schema=Meeting).parsed == Meeting(datetime(2024, 5, 1, 10))
     server.lines = [chunk("stop", content='{"at": "2024-05-01T10:00:00", "people": "three"}')]
     with pytest.raises(ConstraintFailedError, match="people"):
         model.chat("x", schema=Meeting)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 _DEEPEST = 32
 """Layers of escapes in escapes; what lies deeper no model reads either."""
-_SAME = re.compile(r"&(?:amp;|#0*38;|#[xX]0*26;)+")
+_AMPERSANDS = re.compile(r"&(?:amp;|#0*38;|#[xX]0*26;)+")
 _HTML = re.compile(
     r"&(?:#0*[1-9]\d{1,6};?|#0*\d;|#[xX]0*[1-9A-Fa-f][0-9A-Fa-f]{1,5};?|#[xX]0*[0-9A-Fa-f];|[A-Za-z][A-Za-z0-9]{1,31};"
     r"|(?:shy|nbsp))"
@@ -22,8 +22,8 @@ _URL = re.compile(
 )
 """Bytes in UTF-8, without control characters: what else is behind a percent sign stays."""
 _TWICE = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
-_HIDDEN = r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
-_LETTERS = re.compile(rf"(?<=[A-Za-z]){_HIDDEN}|{_HIDDEN}(?=[A-Za-z]|%[2-7])")
+_ALPHANUMERIC = r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
+_LETTERS = re.compile(rf"(?<=[A-Za-z]){_ALPHANUMERIC}|{_ALPHANUMERIC}(?=[A-Za-z]|%[2-7])")
 _CODE = re.compile(
     r"(?:\\|%)[uU][dD]([89abAB][0-9A-Fa-f]{2})(?:\\|%)u[dD]([c-fC-F][0-9A-Fa-f]{2})"
     r"|(?:\\|%)[ux]\{([0-9A-Fa-f]{1,6})\}|(?:\\|%)u([0-9A-Fa-f]{4})|\\[xX]([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})"
@@ -33,7 +33,7 @@ _CODE = re.compile(
 
 def without_html(text: str) -> str:
     """Without entities: by name where they end with ";", by number also where they do not, as browsers read them."""
-    return _HTML.sub(lambda found: html.unescape(found[0]), _SAME.sub("&amp;", text)) if "&" in text else text
+    return _HTML.sub(lambda found: html.unescape(found[0]), _AMPERSANDS.sub("&amp;", text)) if "&" in text else text
 
 
 def without_url(text: str) -> str:
@@ -41,11 +41,12 @@ def without_url(text: str) -> str:
     if "%" not in text:
         return text
     once = _TWICE.sub("%", text)
-    hides = _LETTERS.search(once) or any(_hidden(found[0]) for found in _URL.finditer(once))
+    hides = _LETTERS.search(once) or any(_hides(found[0]) for found in _URL.finditer(once))
     return _URL.sub(lambda found: unquote(found[0], errors="ignore"), once) if hides else text
 
 
-def _hidden(escapes: str) -> bool:
+def _hides(escapes: str) -> bool:
+    """Whether escapes in a row are three bytes or more, or no ASCII."""
     return len(escapes) >= 9 or not unquote(escapes, errors="ignore").isascii()
 
 

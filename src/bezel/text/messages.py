@@ -13,7 +13,8 @@ from bezel.errors import InvalidRequestError, UnsupportedInputError
 ROLES = ("system", "developer", "user", "assistant", "model", "tool")
 
 
-_DEEPEST = 64
+DEEPEST = 64
+"""Levels of JSON in a call's arguments: what writes and reads them later may recurse."""
 DETAILS = ("auto", "low", "high")
 _KINDS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "input_audio": "audio"}
 _VIDEOS = ("video", "video_url")
@@ -192,15 +193,15 @@ def _decoded(data: Any, where: str) -> bytes:
         raise InvalidRequestError(f"{where}.data is no base64 with padding; encode the file again") from None
 
 
-def _check_depth(arguments: Mapping[str, Any], where: str) -> None:
-    """What is written later must not be deeper than what reads it can go."""
-    level: list[Any] = [arguments]
-    for _ in range(_DEEPEST):
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether objects and lists of JSON stand in each other more than so many deep; nothing here recurses."""
+    level = [value] if isinstance(value, Mapping | list | tuple) else []
+    for _ in range(levels):
         inner = [part.values() if isinstance(part, Mapping) else part for part in level]
         level = [each for parts in inner for each in parts if isinstance(each, Mapping | list | tuple)]
         if not level:
-            return
-    raise InvalidRequestError(f"{where} is nested deeper than {_DEEPEST} levels")
+            return False
+    return True
 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
@@ -216,10 +217,13 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
             except ValueError as error:
                 raise InvalidRequestError(f"{where}[{index}].function.arguments is not JSON ({error})") from None
             except RecursionError:
-                raise InvalidRequestError(f"{where}[{index}].function.arguments is nested too deep") from None
+                raise InvalidRequestError(
+                    f"{where}[{index}].function.arguments is nested deeper than {DEEPEST} levels"
+                ) from None
         if not isinstance(arguments, Mapping):
             raise InvalidRequestError(f"{where}[{index}].function.arguments is not an object")
-        _check_depth(arguments, f"{where}[{index}].function.arguments")
+        if deeper_than(arguments, DEEPEST):
+            raise InvalidRequestError(f"{where}[{index}].function.arguments is nested deeper than {DEEPEST} levels")
         identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
         clean.append(
             {**identity, "type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from bezel.generation.sampling import Sampling
+from bezel.text.messages import DEEPEST, deeper_than
 
 _MOST_JSON = 256 << 10
-_DEEPEST = 64
 OWN = "bezel"
 """The type of errors whose message is ours."""
 
@@ -35,18 +35,8 @@ def _check_json(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_depth(value: Any) -> None:
-    level: list[Any] = [value] if isinstance(value, dict | list) else []
-    for _ in range(_DEEPEST):
-        level = [
-            each
-            for part in level
-            for each in (part.values() if isinstance(part, dict) else part)
-            if isinstance(each, dict | list)
-        ]
-        if not level:
-            break
-    else:
-        raise PydanticCustomError(OWN, f"is nested deeper than {_DEEPEST} levels")
+    if deeper_than(value, DEEPEST):
+        raise PydanticCustomError(OWN, f"is nested deeper than {DEEPEST} levels")
 
 
 def _check_spelled(text: str) -> str:
@@ -56,7 +46,7 @@ def _check_spelled(text: str) -> str:
     except ValueError:
         return text  # what is none is told by who reads it
     except RecursionError:
-        raise PydanticCustomError(OWN, f"is nested deeper than {_DEEPEST} levels") from None
+        raise PydanticCustomError(OWN, f"is nested deeper than {DEEPEST} levels") from None
     _check_depth(value)
     return text
 
